@@ -1,0 +1,167 @@
+"""The words of syncer as values: what the service shows, what we keep, what we decide, what happened.
+
+Plain frozen dataclasses without behaviour that touches the outside. `updated_at` is opaque: kept as it was
+received, compared for inequality only, since the documentation does not promise a clock that only goes forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+# --- what the service shows ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One workspace as the workspace service shows it."""
+
+    id: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image as the service shows it; `document` is the service's own JSON, byte for byte.
+
+    The one exception to "byte for byte": values of signature parameters in signed URLs are blanked on entry,
+    because they are credentials. `content` is the link exactly as received, which may be relative or nonsense.
+    """
+
+    id: str
+    workspace_id: str
+    updated_at: str | None
+    created_at: str | None = None
+    prompt: str | None = None
+    model: str | None = None
+    created_by: str | None = None
+    generation_id: str | None = None
+    width: int | None = None
+    height: int | None = None
+    size: int | None = None
+    content: str | None = None
+    document: bytes = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row of a listing that cannot be read; `name` is its id where one could be made out, else `?` and a digest."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePage:
+    """One page of a listing. `rows` counts what the service sent, before any judgement; totals are its own claims."""
+
+    images: tuple[Image, ...]
+    unreadable: tuple[Unreadable, ...] = ()
+    rows: int = 0
+    total: int | None = None
+    pages: int | None = None
+    number: int | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The body of one picture on its way to us. Reading `chunks` may raise `Unavailable` or `Damaged`.
+
+    `length` is the number of bytes that the answer's header promises (None: not said), `media_type` what it
+    declares, `digests` the hashes that its headers state, by algorithm (`md5`, `crc32c`, `sha256`), as raw bytes.
+    """
+
+    chunks: AsyncIterator[bytes]
+    length: int | None = None
+    media_type: str | None = None
+    digests: Mapping[str, bytes] = field(default_factory=dict)
+
+
+# --- what we keep -------------------------------------------------------------------------------------
+
+
+class State(StrEnum):
+    """Whether the service still has the image. We keep it either way."""
+
+    LIVE = "live"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the manifest remembers of one image: the newest revision of it that we hold."""
+
+    image_id: str
+    state: State
+    revision: int
+    updated_at: str | None
+    sha256: str
+    size: int
+    media_type: str
+    path: str  # of the file that holds the bytes, relative to the archive, with "/"
+    sidecar: str  # of the newest revision's sidecar, likewise; it also fixes the folder of later revisions
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What we kept of an image at one time. `path` and `sidecar` are relative to the archive, with "/"."""
+
+    workspace_id: str
+    image_id: str
+    number: int
+    sha256: str
+    size: int
+    media_type: str
+    path: str
+    sidecar: str
+    fetched_at: str
+    run: str
+    document: bytes
+
+
+# --- what we decide -----------------------------------------------------------------------------------
+
+
+class Reason(StrEnum):
+    """Why an image is fetched."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    RETURNED = "returned"
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The image is as we remember it: nothing to do, no request."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """The image's bytes and document are to be fetched; `entry` is what we hold of it so far."""
+
+    image: Image
+    reason: Reason
+    entry: Entry | None = None
+
+
+Action = Keep | Fetch
+
+
+def moment(text: object) -> datetime | None:
+    """Read a timestamp of the service as a UTC time; None for what is not one.
+
+    The documentation shows `2024-01-15T10:30:00Z` and leaves fractions and offsets open, so all of ISO 8601
+    that the standard library reads is taken; a time without an offset is UTC.
+    """
+    if not isinstance(text, str):
+        return None
+    try:
+        read = datetime.fromisoformat(text.strip())
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

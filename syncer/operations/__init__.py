@@ -1,0 +1,1 @@
+"""What syncer does, one file an operation. Only here do service, archive and manifest meet."""

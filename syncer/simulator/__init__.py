@@ -1,0 +1,1 @@
+"""An imitation of the image service over real HTTP. It imports nothing of the client, so it cannot share its misreadings."""

@@ -1,1 +1,1 @@
-"""The hosted service: requests and answers as values, shifting pages, tokens, pacing, the client. Nothing of files or SQL."""
+"""The hosted service: wire values, shifting pages, tokens, pacing, the client. Nothing of files or SQL."""

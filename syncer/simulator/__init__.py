@@ -1,1 +1,1 @@
-"""An imitation of the image service over real HTTP. It imports nothing of the client, so it cannot share its misreadings."""
+"""An imitation of the image service over real HTTP. It imports nothing of the client: no shared misreadings."""

@@ -152,6 +152,80 @@ class Fetch:
 Action = Keep | Fetch
 
 
+# --- what happened ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image's bytes and document are durably in the archive. `notes` is what an auditor may wonder about."""
+
+    image: Image
+    revision: Revision
+    reason: Reason
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An image that we owe: it is tried first on the next run, until it is made good."""
+
+    workspace_id: str
+    image_id: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The service deleted an image that we hold. Its files stay."""
+
+    workspace_id: str
+    image_id: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The service deleted an image before we could copy it; nothing is owed any more."""
+
+    workspace_id: str
+    image_id: str
+    at: str
+
+
+Outcome = Stored | Failed | Gone | Vanished
+
+
+@dataclass(slots=True)
+class Report:
+    """What one pass over one workspace came to. `listed = new + changed + unchanged + filtered + failed` holds.
+
+    `why` says in plain words why a pass is not complete; `owed` counts the failures that stand after it.
+    """
+
+    workspace_id: str = ""
+    name: str = ""
+    mode: str = "full"
+    run: str = ""
+    started: str = ""
+    ended: str = ""
+    listed: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    filtered: int = 0
+    failed: int = 0
+    gone: int = 0
+    restored: int = 0
+    vanished: int = 0
+    owed: int = 0
+    bytes: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    complete: bool = False
+    why: list[str] = field(default_factory=list)
+
+
 def moment(text: object) -> datetime | None:
     """Read a timestamp of the service as a UTC time; None for what is not one.
 

@@ -1,0 +1,140 @@
+"""The composition root: Settings in, opened rooms out, closed again in the right order.
+
+Here it is decided whose archive this is: the marker in the folder and the manifest have to agree, else nothing is
+touched (promise 3: a disk that is not mounted must not look like an empty archive).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from syncer import settings as configuration
+from syncer.archive.journal import Journal
+from syncer.archive.store import Archive
+from syncer.errors import SafetyStop
+from syncer.log import redact
+from syncer.manifest.manifest import Manifest
+from syncer.operations.rooms import Looking, Rooms, utc_now
+from syncer.service import auth
+from syncer.service.client import Connection, ImageService
+from syncer.settings import ClientCredentials, Settings
+
+MANIFEST = "manifest.db"
+
+
+@asynccontextmanager
+async def looking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Looking]:
+    """Open what a dry run needs; nothing on the disk is made or changed."""
+    async with AsyncExitStack() as stack:
+        connection = connect(settings, environ)
+        manifest = await stack.enter_async_context(Manifest.open(settings.archive.path / MANIFEST, dry=True))
+        service = await stack.enter_async_context(ImageService.open(connection, on_secret=redact.learn))
+        yield Looking(settings, service, manifest, asyncio.Semaphore(settings.limits.downloads))
+
+
+@asynccontextmanager
+async def opened(settings: Settings, environ: Mapping[str, str], command: str) -> AsyncIterator[Rooms]:
+    """Open every room for writing, under the archive's lock.
+
+    Raises `ConfigError` for credentials that are missing, `AlreadyRunning`, `ArchiveUnwritable`, and `SafetyStop`
+    where marker and manifest do not agree.
+    """
+    async with AsyncExitStack() as stack:
+        connection = connect(settings, environ)
+        archive = await stack.enter_async_context(
+            Archive.open(
+                settings.archive.path,
+                reserve=settings.archive.reserve,
+                image_bytes=settings.limits.image_bytes,
+                sidecars=settings.archive.sidecars,
+                command=command,
+            )
+        )
+        manifest = await stack.enter_async_context(identified(archive))
+        run = new_run(utc_now())
+        journal = await stack.enter_async_context(Journal.open(archive.root, run))
+        service = await stack.enter_async_context(ImageService.open(connection, on_secret=redact.learn))
+        yield Rooms(
+            settings,
+            service,
+            manifest,
+            asyncio.Semaphore(settings.limits.downloads),
+            archive=archive,
+            journal=journal,
+            run=run,
+        )
+
+
+@asynccontextmanager
+async def identified(archive: Archive) -> AsyncIterator[Manifest]:
+    """Open the manifest that belongs to this archive, or make both marker and manifest where there is neither."""
+    path = archive.root / MANIFEST
+    if archive.id is None:
+        await _refuse_unmarked(archive.root)
+        archive_id = archive.create_marker()  # before the manifest: a manifest without a marker is a safety stop
+    else:
+        archive_id = archive.id
+        if not path.exists() and (archive.root / "journal").is_dir():
+            raise SafetyStop(
+                "the archive holds images, and its manifest.db is missing",
+                hint="put manifest.db back, or make it anew from the archive with `syncer rebuild`",
+                archive=archive.root,
+            )
+    async with Manifest.open(path) as manifest:
+        known = await manifest.archive_id()
+        if known is None:
+            await manifest.bind(archive_id, utc_now().isoformat(timespec="seconds").replace("+00:00", "Z"))
+        elif known != archive_id:
+            raise SafetyStop(
+                "the archive's marker and its manifest belong to different archives",
+                hint="see that the right disk is mounted, and that both files come from the same backup",
+                archive=archive.root,
+                marker=archive_id,
+                manifest=known,
+            )
+        yield manifest
+
+
+async def _refuse_unmarked(root: Path) -> None:
+    for sign in (MANIFEST, "journal"):
+        if (root / sign).exists():
+            raise SafetyStop(
+                "the archive's marker is missing",
+                hint="is the disk mounted? If it is the right folder, put syncer-archive.json back from a backup",
+                archive=root,
+                found=sign,
+            )
+
+
+def connect(settings: Settings, environ: Mapping[str, str]) -> Connection:
+    """Say how to reach the service. Raises `ConfigError` when the credentials cannot be had."""
+    found = configuration.credentials(settings.service, environ)
+    credentials: auth.ClientCredentials | auth.StaticToken
+    if isinstance(found, ClientCredentials):
+        redact.learn(found.secret.reveal())
+        credentials = auth.ClientCredentials(found.client_id, found.secret)
+    else:
+        redact.learn(found.token.reveal())
+        credentials = auth.StaticToken(found.token)
+    service, limits = settings.service, settings.limits
+    return Connection(
+        url=service.url,
+        token_url=service.token_url,
+        credentials=credentials,
+        content_origins=service.content_origins,
+        requests_per_second=limits.requests_per_second,
+        retries=limits.retries,
+        retry_seconds=limits.retry_seconds,
+        stall_seconds=limits.stall_seconds,
+        ca_file=str(service.ca_file) if service.ca_file else None,
+    )
+
+
+def new_run(now: datetime) -> str:
+    """Return a run's id: its start, to be read and sorted by people, and a few digits that make it unique."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

@@ -1,0 +1,102 @@
+"""Give staged files their final names, in an order that a crash cannot break; complete what a crash interrupted.
+
+Promise 1 of the architecture, bytes before rows: the staged files are made durable, then the bytes are renamed, then
+the sidecars, each step durable before the next. Where a sidecar belongs is written down beside it before the first
+rename, so that whoever comes after a crash can finish: redo, never undo, since nothing under a final name is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from syncer.archive import layout
+from syncer.archive.disk import Disk, holds
+from syncer.archive.sidecar import read
+from syncer.errors import Damaged
+from syncer.model import Revision
+
+LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A proven revision on its way: `part` becomes `revision.path`, `sidecar` becomes `revision.sidecar`.
+
+    Without a `part` the bytes are there already, without either the pair is. `notes` say what was odd about it.
+    """
+
+    revision: Revision
+    part: Path | None = None
+    sidecar: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def carry_out(disk: Disk, batch: Sequence[Staged], plan: Path) -> None:
+    """Commit a batch; `plan` is the staged file that remembers its sidecars' places meanwhile."""
+    parts = [(staged.part, disk.root / staged.revision.path) for staged in batch if staged.part]
+    sidecars = [(staged.sidecar, disk.root / staged.revision.sidecar) for staged in batch if staged.sidecar]
+    if not parts and not sidecars:
+        return
+    disk.write(
+        plan, msgspec.json.encode({staged.name: str(target.relative_to(disk.root)) for staged, target in sidecars})
+    )
+    files = [plan, *(staged for staged, _ in (*parts, *sidecars))]
+
+    def believe(files_: Collection[Path], folders: Collection[Path]) -> None:
+        try:
+            disk.settle(files_, folders)
+        except OSError:
+            disk.discard(*files)
+            raise
+
+    believe(files, [plan.parent])
+    for moves in (parts, sidecars):
+        believe([], {folder for staged, target in moves for folder in disk.move(staged, target)})
+    disk.discard(plan)
+
+
+def recover(disk: Disk, *, clean: bool) -> None:
+    """Complete the commits that a crash interrupted, then empty the staging folder.
+
+    After an unclean end all that can be seen is made durable first, so that what is found later may be believed.
+    """
+    if not clean:
+        disk.settle_all()
+    staging = disk.root / layout.STAGING
+    for plan in sorted(staging.glob("*.plan")):
+        _complete(disk, plan)
+    for path in staging.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _complete(disk: Disk, plan: Path) -> None:
+    """Give the sidecars of a plan their names where their bytes already have theirs."""
+    try:
+        places = msgspec.json.decode(plan.read_bytes(), type=dict[str, str])
+    except msgspec.MsgspecError:
+        return  # cut, so nothing had been renamed yet
+    moves = [
+        (plan.parent / name, disk.root / place)
+        for name, place in places.items()
+        if _stands(disk.root, plan.parent / name, place)
+    ]
+    disk.settle([staged for staged, _ in moves], [])
+    disk.settle([], {folder for staged, target in moves for folder in disk.move(staged, target)})
+
+
+def _stands(root: Path, staged: Path, place: str) -> bool:
+    """Say whether a staged sidecar is whole and misses nothing but its name."""
+    try:
+        revision = read(staged.read_bytes(), place)
+    except (FileNotFoundError, Damaged):
+        return False
+    return not os.path.lexists(root / place) and holds(root / revision.path, revision.sha256)

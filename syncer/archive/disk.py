@@ -1,0 +1,195 @@
+"""The archive's file system: what is durable, how much is free, and what its errors mean to a person.
+
+Promises that after `settle` the named files and folders survive a power cut, that `move` puts nothing over something,
+and that every `OSError` becomes one of our errors inside `translated`. It knows nothing of pictures or sidecars.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from io import FileIO
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from syncer.errors import ArchiveUnwritable, SafetyStop, StorageFull
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_MANY = 16  # from so many files on, one sync of the whole file system is quicker than one of each
+# Where one `syncfs` is known to reach the platter. FUSE, for one, is not told of it.
+_SYNCS_WHOLE = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs"})
+
+_HINTS = {
+    errno.ENOSPC: "make room on the disk, then run again",
+    errno.EDQUOT: "make room or have the quota raised, then run again",
+    errno.EROFS: "mount the file system for writing",
+    errno.EACCES: "give this user the right to write there",
+    errno.EPERM: "give this user the right to write there",
+    errno.EIO: "check the disk's health before anything else: dmesg, smartctl -a",
+    errno.EMFILE: "raise the limit of open files (ulimit -n) or lower limits.downloads",
+    errno.ENFILE: "raise the limit of open files (sysctl fs.file-max) or lower limits.downloads",
+    errno.EXDEV: "the archive's folders have to be on one file system: remove the mount point inside it",
+    errno.ENOENT: "is the disk mounted?",
+    errno.ESTALE: "is the network share mounted?",
+}
+
+
+class Disk:
+    """The file system below `root`, held open, so that it cannot be unmounted or exchanged unnoticed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        self._syncfs = _syncfs(root)
+
+    def close(self) -> None:
+        """Let go of the file system."""
+        os.close(self._fd)
+
+    def free(self) -> int:
+        """Count the bytes that this user can still write."""
+        disk = os.fstatvfs(self._fd)
+        return disk.f_bavail * disk.f_frsize
+
+    def settle(self, files: Collection[Path], folders: Collection[Path]) -> None:
+        """Make files' bytes and folders' names durable."""
+        if self._syncfs is not None and len(files) + len(folders) > _MANY:
+            self._syncfs(self._fd)
+            return
+        for path in (*files, *folders):
+            fsync(path)
+
+    def settle_all(self) -> None:
+        """Make durable whatever is on the file system."""
+        if self._syncfs is not None:
+            self._syncfs(self._fd)
+        else:
+            os.sync()
+
+    def write(self, path: Path, data: bytes | bytearray) -> None:
+        """Write a new file; it is not durable yet."""
+        with path.open("xb", buffering=0) as file:
+            write_all(file, data)
+
+    def discard(self, *paths: Path) -> None:
+        """Remove staged files; what cannot be removed is cleared away at the next opening."""
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
+
+    def move(self, source: Path, target: Path) -> set[Path]:
+        """Give a file its final name and return the folders whose names changed; raise `SafetyStop` if it is taken."""
+        changed = {target.parent}
+        folder = target.parent
+        while not folder.is_dir():
+            changed.add(folder := folder.parent)
+        if folder != target.parent:
+            target.parent.mkdir(parents=True)
+        # Append-only. A look before the rename is enough, since nobody else writes here while the lock is ours; an
+        # exclusive rename, or a link, is not to be had on every file system.
+        if os.path.lexists(target):
+            raise SafetyStop("a name in the archive is already taken", path=target.relative_to(self.root))
+        source.rename(target)
+        return changed
+
+
+def holds(path: Path, sha256: str) -> bool:
+    """Say whether a file is there and its bytes have this hash; one that cannot be read does not count."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def write_all(file: FileIO, data: bytes | bytearray) -> None:
+    """Write all of the data: the system may take it in parts."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
+def fsync(path: Path) -> None:
+    """Make one file's bytes, or one folder's names, durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _syncfs(root: Path) -> Callable[[int], None] | None:
+    """Find a `syncfs` that can be believed on this file system, None where there is none.
+
+    Before Linux 5.8 it did not report a failed write.
+    """
+    system = os.uname()
+    version = tuple(int(number) for number in re.findall(r"\d+", system.release)[:2])
+    if system.sysname != "Linux" or version < (5, 8) or _type(root) not in _SYNCS_WHOLE:
+        return None
+    function = ctypes.CDLL(None, use_errno=True).syncfs
+
+    def syncfs(fd: int) -> None:
+        if function(fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(root))
+
+    return syncfs
+
+
+def _type(root: Path) -> str:
+    """Look up the type of the file system that a folder is on: the mount that is deepest above it, and last there."""
+    best, kind = Path("/"), ""
+    place = root.resolve()
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        mount, _, device = line.partition(" - ")
+        spelled = mount.split(" ")[4]
+        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), spelled))
+        if (place == point or point in place.parents) and len(point.parts) >= len(best.parts):
+            best, kind = point, device.split(" ")[0]
+    return kind
+
+
+@contextmanager
+def translated(root: Path) -> Iterator[None]:
+    """Turn an `OSError` in the block into one of our errors, its path relative to the archive."""
+    try:
+        yield
+    except OSError as error:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+        path = os.path.relpath(name, root) if name is not None and Path(name).is_relative_to(root) else name
+        reason, hint = error.strerror or str(error), _HINTS.get(error.errno or 0, "")
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull("the disk is full", hint=hint, path=path, reason=reason) from error
+        raise ArchiveUnwritable("the archive cannot be read or written", hint=hint, path=path, reason=reason) from error
+
+
+def now() -> datetime:
+    """Tell the time, where no other clock is handed in."""
+    return datetime.now(UTC)
+
+
+async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run blocking work in a thread, and do not leave before it has ended: a thread cannot be cancelled.
+
+    Else it would go on writing after its caller had cleaned up.
+    """
+    work = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        work.exception()  # seen: the cancellation matters more
+        raise

@@ -1,0 +1,74 @@
+"""Prove that the bytes that arrived are the bytes that were promised.
+
+One pass over a whole body, in memory or mapped from a file: its length, the hashes that the answer states, what kind of
+picture it is and whether it ends. It does no I/O; every breach of a promise is `Damaged`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+
+import google_crc32c
+
+from syncer.archive.pictures import HEAD, Buffer, Kind, complete, judge
+from syncer.errors import Damaged
+from syncer.model import Content, Image
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is now known of a body; `notes` say what is odd about it and no reason to refuse it."""
+
+    sha256: str
+    size: int
+    kind: Kind
+    notes: tuple[str, ...] = ()
+
+
+def prove(buffer: Buffer, image: Image, content: Content) -> Proof:
+    """Check a body of at least one byte against all that was promised of it."""
+    size = len(buffer)
+    if content.length is not None and size != content.length:
+        raise Damaged("the body has another length than its header says", expected=content.length, actual=size)
+    sha256 = hashlib.sha256(buffer)
+    for algorithm, stated in content.digests.items():
+        actual = sha256.digest() if algorithm == "sha256" else _digest(algorithm, buffer)
+        if actual is not None and actual != stated:
+            raise Damaged(f"the body has another {algorithm} than its header says", **_spelled(stated, actual))
+    kind = judge(content.media_type, bytes(buffer[:HEAD]))
+    reason = complete(kind, buffer)
+    if reason is not None:
+        raise Damaged("the picture is cut off", kind=kind.extension, bytes=size, reason=reason)
+    # The documentation leaves open whether `imageSize` is the number of bytes served.
+    odd = image.size is not None and image.size != size
+    notes = (f"the service says {image.size} bytes and served {size}",) if odd else ()
+    return Proof(sha256.hexdigest(), size, kind, notes)
+
+
+def nothing(image: Image, content: Content) -> Damaged:
+    """Make the error for a body without a byte, which no picture is."""
+    expected = content.length or image.size
+    return Damaged("no bytes arrived", expected=expected, actual=0)
+
+
+def _digest(algorithm: str, buffer: Buffer) -> bytes | None:
+    """Hash a body; None for an algorithm that we do not know."""
+    match algorithm:
+        case "md5":
+            return hashlib.md5(buffer, usedforsecurity=False).digest()
+        case "crc32c":
+            checksum = 0
+            for at in range(0, len(buffer), _BLOCK):
+                checksum = google_crc32c.extend(checksum, bytes(buffer[at : at + _BLOCK]))  # it takes only `bytes`
+            return checksum.to_bytes(4)
+        case _:
+            return None
+
+
+def _spelled(stated: bytes, actual: bytes) -> dict[str, str]:
+    """Spell hashes as their headers do."""
+    return {"expected": base64.b64encode(stated).decode(), "actual": base64.b64encode(actual).decode()}

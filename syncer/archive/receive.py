@@ -1,0 +1,109 @@
+"""Take in a body within bounds: of its length, of the memory it may hold, of the room on the disk.
+
+Promises to return a small body whole and to write a large one to the staged file in few large pieces, and to stop at
+the first byte too many. What the bytes are is not looked at here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiofiles
+from aiofiles.threadpool.binary import AsyncBufferedIOBase
+
+from syncer.archive.disk import Disk, translated
+from syncer.errors import Damaged, Refused, StorageFull
+from syncer.model import Content
+
+_SMALL = 4 << 20  # up to here a body of known length is collected in memory and written at once
+_BLOCK = 256 << 10  # any other is written in such pieces once it is longer than one
+_STREAM = 2 * _BLOCK  # the memory it holds meanwhile: the piece being filled, and the chunk that overfills it
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The largest picture that is taken, and the room that is left on the disk whatever comes."""
+
+    disk: Disk
+    image_bytes: int
+    reserve: int
+
+    def permit(self, size: int) -> None:
+        """Raise `Refused` for a picture of more bytes than the limit."""
+        if size > self.image_bytes:
+            raise Refused(
+                "the picture is larger than the limit",
+                hint="raise limits.image_bytes to keep it",
+                bytes=size,
+                limit=self.image_bytes,
+            )
+
+    def make_room(self, size: int) -> None:
+        """Raise `StorageFull` if writing so many bytes would go into the reserve."""
+        with translated(self.disk.root):
+            free = self.disk.free()
+        if free - size < self.reserve:
+            raise StorageFull(
+                "the disk has less than the reserve left",
+                hint="make room on the disk, or lower archive.reserve",
+                free=free,
+                reserve=self.reserve,
+                needed=size,
+            )
+
+
+def weight(content: Content) -> int:
+    """Say how much memory a body may hold while it is received."""
+    return content.length if content.length is not None and content.length <= _SMALL else _STREAM
+
+
+async def receive(content: Content, part: Path, bounds: Bounds) -> bytes | bytearray | None:
+    """Read a body; return it if it is small, None once it is in the file `part`."""
+    keep = _SMALL if content.length is not None and content.length <= _SMALL else _BLOCK
+    async with aclosing(_limited(content, bounds)) as chunks:
+        body = bytearray()
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > keep:
+                break
+        else:
+            return body
+        async with _opened(part, bounds.disk.root) as file:
+            async for chunk in chunks:
+                if len(body) >= _BLOCK:
+                    await _write(file, body, bounds)
+                    body = bytearray()
+                body += chunk
+            await _write(file, body, bounds)
+    return None
+
+
+async def _limited(content: Content, bounds: Bounds) -> AsyncGenerator[bytes, None]:
+    size = 0
+    async for chunk in content.chunks:
+        size += len(chunk)
+        bounds.permit(size)
+        if content.length is not None and size > content.length:
+            raise Damaged("the body goes on after its promised end", expected=content.length)
+        yield chunk
+
+
+@asynccontextmanager
+async def _opened(part: Path, root: Path) -> AsyncIterator[AsyncBufferedIOBase]:
+    """Open the staged file, and blame only the file for its errors: what the body raises passes as it is."""
+    with translated(root):
+        file = await aiofiles.open(part, "xb")
+    try:
+        yield file
+    finally:
+        with translated(root):
+            await file.close()
+
+
+async def _write(file: AsyncBufferedIOBase, piece: bytearray, bounds: Bounds) -> None:
+    bounds.make_room(len(piece))
+    with translated(bounds.disk.root):
+        await file.write(piece)

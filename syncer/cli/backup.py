@@ -1,0 +1,154 @@
+"""`syncer backup`: one pass over the chosen workspaces, then exit."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from syncer.cli.output import clean, data, err, interactive, plural, say, size, table
+from syncer.errors import ConfigError, SyncerError
+from syncer.log import redact
+
+if TYPE_CHECKING:
+    from syncer.operations.backup import Backup
+    from syncer.settings import Settings
+
+
+def backup_(
+    *workspace: str,
+    quick: Annotated[bool, Parameter(negative=())] = False,
+    full: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], negative=())] = False,
+    accept_deletions: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Copy what is new and changed, and mark what the service has deleted. Nothing kept is ever removed.
+
+    Parameters
+    ----------
+    workspace
+        Ids or names of configured workspaces; all of them when none is given.
+    quick
+        Read only the newest pages, down to what is known; blind to changes and deletions further down.
+    full
+        Read the whole listing. The default.
+    dry_run
+        Say what would be done, and write nothing.
+    accept_deletions
+        Mark images gone even where the deletion brake would hold: after a look at the service.
+    json
+        Write JSON lines to stdout, the last one with the type "summary".
+    """
+    from syncer.cli.invocation import configure_log, settings
+
+    if quick and full:
+        raise ConfigError("--quick and --full exclude each other", hint="leave both out for a full pass")
+    configure_log("warning" if interactive() else "info")
+    loaded = settings()
+    return carry_out(loaded, workspace, quick=quick, dry=dry_run, accept_deletions=accept_deletions, json=json)
+
+
+def carry_out(
+    settings: Settings,
+    wanted: tuple[str, ...] = (),
+    *,
+    quick: bool = False,
+    dry: bool = False,
+    accept_deletions: bool = False,
+    json: bool = False,
+) -> int:
+    """Run one backup to its exit code and tell how it went. Raises what ends the run before anything could begin."""
+    from syncer import app
+    from syncer.cli.running import run
+    from syncer.cli.watching import watching
+    from syncer.operations.backup import Backup, backup, dry_run
+    from syncer.operations.passes import Mode, Options
+
+    options = Options(Mode.QUICK if quick else Mode.FULL, accept_deletions)
+    result = Backup()
+
+    async def work() -> int:
+        with watching(json=json, dry=dry) as watch:
+            if dry:
+                async with app.looking(settings, os.environ) as rooms:
+                    await dry_run(rooms, wanted, options, watch, result)
+            else:
+                async with app.opened(settings, os.environ, "backup") as rooms:
+                    await backup(rooms, wanted, options, watch, result)
+        return result.exit_code
+
+    started = time.monotonic()
+    code, error = 1, None
+    try:
+        code = run(work())
+    except SyncerError as raised:
+        code, error = raised.exit_code, raised
+    result.seconds = round(time.monotonic() - started, 3)
+    _tell(settings, result, code, error, dry=dry)
+    if json:
+        data(summary(result, code, error, dry=dry))
+    return code
+
+
+def summary(result: Backup, code: int, error: SyncerError | None, *, dry: bool) -> dict[str, object]:
+    """Make the summary line: totals, the workspaces' own, and why it is not complete."""
+    from dataclasses import asdict
+
+    why = [text for report in result.reports for text in report.why]
+    if error is not None and str(error) not in why:
+        why.append(str(error))
+    return {
+        "type": "summary",
+        "command": "backup",
+        "run": result.run,
+        "dry_run": dry,
+        **result.totals,
+        "requests": result.requests,
+        "seconds": result.seconds,
+        "complete": result.complete and code == 0,
+        "why": why,
+        "exit_code": code,
+        "workspaces": [asdict(report) for report in result.reports],
+    }
+
+
+def _tell(settings: Settings, result: Backup, code: int, error: SyncerError | None, *, dry: bool) -> None:
+    from syncer.cli.output import clean, complain
+
+    errors = [*result.errors, *([error] if error is not None and error not in result.errors else [])]
+    told = {redact(str(one)) for one in errors}
+    if result.reports:
+        err.print(_counts(result))
+    for report in result.reports:
+        for why in report.why:
+            if why not in told:
+                say(f"[yellow]{clean(report.name)}:[/] {clean(why)}")
+    for one in errors:
+        complain(one)
+    totals = result.totals
+    if code in {130, 143}:
+        say("[bold yellow]Stopped.[/] All that was finished is kept; run the same command again to go on.")
+    elif dry and not errors:
+        say("[bold]Dry run:[/] nothing was written.")
+    elif code == 0:
+        kept = plural(totals["new"] + totals["changed"], "image")
+        where = clean(str(settings.archive.path))
+        say(f"[bold green]Complete.[/] {kept} added ({size(totals['bytes'])}) in {result.seconds:.1f} s to {where}")
+    elif result.reports:
+        owed = totals["owed"]
+        debt = f" {plural(owed, 'image')} owed, tried first next time: see `syncer status`." if owed else ""
+        say(f"[bold yellow]Not complete.[/]{debt} Exit code {code}.")
+
+
+def _counts(result: Backup) -> object:
+    columns = ("listed", "new", "changed", "unchanged", "failed", "gone", "restored")
+    shown = table(
+        "workspace", *columns, "bytes", "requests", "seconds", right=(*columns, "bytes", "requests", "seconds")
+    )
+    for report in result.reports:
+        counts = [f"{getattr(report, name):,}" for name in columns]
+        shown.add_row(clean(report.name), *counts, size(report.bytes), f"{report.requests:,}", f"{report.seconds:.1f}")
+    return shown

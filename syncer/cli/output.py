@@ -1,0 +1,78 @@
+"""How syncer speaks: human text to stderr, data to stdout, colour only for a terminal, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from syncer.errors import ConfigError, SyncerError
+from syncer.log import redact
+
+BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str = "") -> None:
+    """Tell the person something; rich markup is understood."""
+    err.print(redact(text))
+
+
+def data(line: dict[str, Any]) -> None:
+    """Write one JSON line to stdout."""
+    sys.stdout.write(json.dumps(redact.value(line), ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def complain(error: SyncerError) -> None:
+    """Tell the person what went wrong and what to do next, without a traceback."""
+    say(f"[bold red]syncer: {clean(error.message)}[/]")
+    for problem in error.problems if isinstance(error, ConfigError) else ():
+        say(f"  {clean(problem)}")
+    for name, value in error.facts.items():
+        if value is not None:
+            say(f"  [dim]{name}:[/] {clean(value)}")
+    if error.hint:
+        say(f"  [bold]→[/] {clean(error.hint)}")
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Make a plain table; columns named in `right` hold numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def size(count: int | None) -> str:
+    """Write a number of bytes for people."""
+    if count is None:
+        return "?"
+    value = float(count)
+    for unit in BYTE_UNITS:
+        if value < 1024 or unit == BYTE_UNITS[-1]:
+            break
+        value /= 1024
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def clean(text: object) -> str:
+    """Make text from outside harmless on a terminal: no markup, no control characters."""
+    return escape("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text)))
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def interactive() -> bool:
+    """Say whether a person is watching: stderr is a terminal that can move its cursor."""
+    return err.is_terminal and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,49 @@
+"""Run an asynchronous command under the signals that a person or a service manager sends.
+
+The first SIGINT or SIGTERM cancels the work, which keeps all that was finished; a second one ends the process at once,
+which is safe as well: nothing stands under a final name, or in the manifest, before it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from syncer.cli.output import say
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+STOPPING = "[bold]Stopping:[/] keeping what is finished. Once more to stop at once."
+
+
+def run(work: Coroutine[Any, Any, int], stopping: str = STOPPING) -> int:
+    """Run `work` to its exit code; 130 or 143 when SIGINT or SIGTERM stopped it. `stopping` is said then."""
+    caught: list[int] = []
+
+    async def supervised() -> int:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  we are inside it
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            if caught:
+                os._exit(128 + number)
+            caught.append(number)
+            say(f"\n{stopping}")
+            task.cancel()
+
+        for number in SIGNALS:
+            loop.add_signal_handler(number, stop, number)
+        return await work
+
+    try:
+        code = asyncio.run(supervised())
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        return 128 + caught[0]
+    return 128 + caught[0] if caught else code

@@ -1,0 +1,89 @@
+"""`syncer show`: all that is kept of one image, offline."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from syncer.cli.output import clean, data, out, size, table
+from syncer.errors import ConfigError, NotFound
+
+FIELDS = (
+    "workspace_id",
+    "state",
+    "gone_since",
+    "created_at",
+    "updated_at",
+    "first_seen",
+    "model",
+    "prompt",
+    "created_by",
+    "generation_id",
+    "media_type",
+    "sha256",
+)
+
+
+def show_(image: str, *, json: Annotated[bool, Parameter(negative=())] = False) -> int:
+    """Show one image: what the service says of it, where its bytes lie, and every revision kept.
+
+    Parameters
+    ----------
+    image
+        The image's id, or the beginning of it if that is unambiguous.
+    json
+        Write JSON lines to stdout, the last one with the type "summary".
+    """
+    from syncer.cli.invocation import settings
+    from syncer.cli.looking import reading
+
+    loaded = settings()
+    with reading(loaded) as reader:
+        rows = reader.image(image) if reader else []
+        if not rows:
+            raise NotFound(f"no image {image!r} in the archive", hint="`syncer list` shows what is held")
+        if len({row["image_id"] for row in rows}) > 1:
+            raise ConfigError(
+                f"several images begin with {image!r}", hint="one of: " + ", ".join(row["image_id"] for row in rows)
+            )
+        assert reader is not None  # noqa: S101  there are rows
+        revisions = {row["workspace_id"]: reader.revisions(row["workspace_id"], row["image_id"]) for row in rows}
+    for row in rows:
+        kept = revisions[row["workspace_id"]]
+        if json:
+            told = [{**one, "document": json_module.loads(one["document"])} for one in kept]
+            data({"type": "image", **row, "document": told[-1]["document"] if told else None, "revisions": told})
+        else:
+            _tell(row, kept, str(loaded.archive.path))
+    if json:
+        data({"type": "summary", "command": "show", "images": len(rows)})
+    return 0
+
+
+def _tell(row: dict[str, Any], revisions: list[dict[str, Any]], root: str) -> None:
+    out.print(f"[bold]{clean(row['image_id'])}[/]")
+    for name in FIELDS:
+        if row[name] not in {None, ""}:
+            out.print(f"  [dim]{name.replace('_', ' '):<14}[/] {clean(str(row[name]))}")
+    if row["width"] and row["height"]:
+        out.print(f"  [dim]{'pixels':<14}[/] {row['width']} × {row['height']}")
+    out.print(f"  [dim]{'file':<14}[/] {clean(root)}/{clean(row['path'])} ({size(row['bytes'])})")
+    out.print("\n  [bold]revisions[/]")
+    shown = table("revision", "fetched", "updated", "bytes", "sha256", "sidecar", right=("revision", "bytes"))
+    for one in revisions:
+        shown.add_row(
+            str(one["revision"]),
+            one["fetched_at"],
+            one["updated_at"] or "",
+            size(one["bytes"]),
+            one["sha256"][:12],
+            clean(one["sidecar"] or ""),
+        )
+    out.print(shown)
+    if revisions:
+        out.print("\n  [bold]document[/], as the service gave it")
+        text = json_module.dumps(json_module.loads(revisions[-1]["document"]), indent=2, ensure_ascii=False)
+        out.print(clean("\n".join("  " + line for line in text.splitlines())))
+    out.print()

@@ -1,0 +1,131 @@
+"""`syncer status`: what is held, when the last good run was, and what is owed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from syncer.cli.output import clean, data, out, plural, say, size, table
+from syncer.errors import ConfigError
+from syncer.log import redact
+
+if TYPE_CHECKING:
+    from syncer.manifest.reader import Row
+
+SHOWN_FAILURES = 20
+
+
+def status_(
+    *,
+    max_age: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Say per workspace what is held, when it was last complete, and what is owed. Reads the archive only.
+
+    Parameters
+    ----------
+    max_age
+        Exit with 3 when a workspace has had no complete run for longer than this, like 26h or 2d.
+    json
+        Write JSON lines to stdout, the last one with the type "summary".
+    """
+    from syncer.cli.invocation import settings
+    from syncer.cli.looking import reading
+    from syncer.settings import parse_duration
+
+    limit = None
+    if max_age is not None:
+        try:
+            limit = parse_duration(max_age)
+        except ValueError as error:
+            raise ConfigError(f"--max-age: {error}", hint="for example: --max-age 26h") from None
+    loaded = settings()
+    with reading(loaded) as reader:
+        rows = reader.workspaces() if reader else []
+        failures = reader.failures() if reader else []
+    rows += [
+        _never(w.id, w.name) for w in loaded.workspaces if w.id != "*" and w.id not in {r["workspace_id"] for r in rows}
+    ]
+    now = datetime.now(UTC)
+    for row in rows:
+        row["age_seconds"] = _age(row["last_good"], now)
+        row["stale"] = limit is not None and (row["age_seconds"] is None or row["age_seconds"] > limit)
+    stale = [row for row in rows if row["stale"]] or (limit is not None and not rows)
+    if json:
+        _as_json(rows, failures, stale=bool(stale))
+    else:
+        _as_text(rows, failures, now)
+    return 3 if stale else 0
+
+
+def _never(workspace_id: str, name: str | None) -> Row:
+    row: Row = {"workspace_id": workspace_id, "name": name, "live": 0, "gone": 0, "bytes": 0, "revisions": 0, "owed": 0}
+    return row | dict.fromkeys(
+        ("last_mode", "last_started", "last_ended", "last_complete", "last_why", "last_good", "last_full")
+    )
+
+
+def _age(time: str | None, now: datetime) -> float | None:
+    return None if time is None else round((now - datetime.fromisoformat(time)).total_seconds())
+
+
+def _as_json(rows: list[Row], failures: list[Row], *, stale: bool) -> None:
+    for row in rows:
+        data({"type": "workspace", **row})
+    for row in failures:
+        data({"type": "failure", **row})
+    totals = {name: sum(row[name] for row in rows) for name in ("live", "gone", "bytes", "revisions", "owed")}
+    complete = bool(rows) and all(row["last_complete"] for row in rows) and not failures
+    data({"type": "summary", "command": "status", **totals, "complete": complete, "stale": stale})
+
+
+def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
+    if not rows:
+        say("Nothing is held yet. Run [bold]syncer backup[/].")
+        return
+    numbers = ("live", "gone", "revisions", "bytes", "owed")
+    shown = table("workspace", *numbers, "last good run", "last full pass", "last run", right=numbers)
+    for row in rows:
+        counts = [
+            f"{row['live']:,}",
+            f"{row['gone']:,}",
+            f"{row['revisions']:,}",
+            size(row["bytes"]),
+            f"{row['owed']:,}",
+        ]
+        ago = [_ago(_age(row[name], now)) for name in ("last_good", "last_full")]
+        shown.add_row(clean(row["name"] or row["workspace_id"]), *counts, *ago, _last(row))
+    out.print(shown)
+    for row in rows:
+        if row["stale"]:
+            out.print(f"[bold red]stale:[/] {clean(row['name'] or row['workspace_id'])} was not complete for that long")
+    if failures:
+        out.print(f"\n[bold yellow]{plural(len(failures), 'image')} owed[/], tried first on the next run:")
+    for row in failures[:SHOWN_FAILURES]:
+        tries = plural(row["attempts"], "try").replace("trys", "tries")
+        out.print(
+            f"  {clean(row['image_id'])}  {clean(redact(row['reason']))} [dim]({tries}, last {row['last_tried']})[/]"
+        )
+    if len(failures) > SHOWN_FAILURES:
+        out.print(f"  … and {len(failures) - SHOWN_FAILURES} more: `syncer status --json`")
+
+
+def _last(row: dict[str, Any]) -> str:
+    if row["last_started"] is None:
+        return "never"
+    if row["last_ended"] is None:
+        return f"[yellow]began {row['last_started']}, did not end[/]"
+    if row["last_complete"]:
+        return f"[green]complete[/] ({row['last_mode']})"
+    return f"[yellow]not complete[/]: {clean(redact(row['last_why'] or '?'))}"
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{max(0, seconds):.0f} s ago"

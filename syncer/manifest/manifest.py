@@ -1,0 +1,307 @@
+"""What we know of each image, in SQLite behind one thread.
+
+Only this room knows SQL. One connection, owned by one thread, does all the writing and checkpointing; those who
+only look open the database read-only (`reader`). A batch of outcomes is one transaction, and is written only
+after its files are durable (promise 1): whoever calls `record` vouches for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TypeVar, assert_never
+
+from sqlite_utils import Database
+
+from syncer.errors import ConfigError
+from syncer.manifest import schema
+from syncer.manifest.faults import translated
+from syncer.model import Entry, Failed, Gone, Image, Outcome, Report, Revision, State, Stored, Vanished, Workspace
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 60  # a reader may hold the database for this long (a backup of it, someone's query) before we give up
+CHECK_BELOW = 32 * 2**20  # a manifest up to this many bytes is checked whole when it is opened: some 0.1 s
+REPORT_COLUMNS = tuple(f.name for f in fields(Report) if f.name not in {"name", "why"})
+
+
+class Manifest:
+    """The one writer of the manifest."""
+
+    def __init__(self, db: Database, thread: ThreadPoolExecutor) -> None:
+        self._db = db
+        self._thread = thread
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path, *, dry: bool = False) -> AsyncIterator[Manifest]:
+        """Open the manifest at `path`, or make a new one, and migrate it forward; `dry` leaves the disk as it is.
+
+        Raises `ConfigError` for a manifest of a newer version, `ArchiveUnwritable` for one that is damaged or
+        cannot be written.
+        """
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manifest")
+        loop = asyncio.get_running_loop()
+        try:
+            db = await loop.run_in_executor(thread, _open_dry if dry else _open, path)
+            try:
+                yield cls(db, thread)
+            finally:
+                await loop.run_in_executor(thread, db.close)
+        finally:
+            thread.shutdown(wait=True)
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        """Run `work` on the manifest's thread, to its end even when the one who waits is cancelled."""
+
+        def guarded() -> T:
+            with translated():
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    # --- whose manifest this is -----------------------------------------------------------------------
+
+    async def archive_id(self) -> str | None:
+        """Return the id of the archive that this manifest belongs to; None for a new one."""
+        return await self._call(lambda: next((row["archive_id"] for row in self._db.table("archive").rows), None))
+
+    async def bind(self, archive_id: str, created: str) -> None:
+        """Remember which archive this manifest belongs to."""
+        row = {"archive_id": archive_id, "created": created}
+        await self._call(lambda: self._db.table("archive").insert(row))
+
+    # --- workspaces -----------------------------------------------------------------------------------
+
+    async def folder(self, workspace_id: str, name: str | None, proposed: str) -> str:
+        """Return the workspace's folder: the one it has had since first sight, or else `proposed` from now on."""
+
+        def work() -> str:
+            known = list(self._db.query("select * from workspaces where workspace_id = ?", [workspace_id]))
+            if not known:
+                row = {"workspace_id": workspace_id, "name": name, "folder": proposed, "hole": 0}
+                self._db.table("workspaces").insert(row)
+                return proposed
+            if name and name != known[0]["name"]:
+                self._db.table("workspaces").update(workspace_id, {"name": name})
+            return str(known[0]["folder"])
+
+        return await self._call(work)
+
+    async def workspaces(self) -> list[Workspace]:
+        """Return the workspaces that this archive holds something of."""
+        rows = self._call(
+            lambda: list(self._db.query("select workspace_id, name from workspaces order by workspace_id"))
+        )
+        return [Workspace(row["workspace_id"], row["name"]) for row in await rows]
+
+    async def hole(self, workspace_id: str) -> bool:
+        """Say whether an earlier pass ended before it had settled all that it saw."""
+        sql = "select hole from workspaces where workspace_id = ?"
+        return await self._call(lambda: any(row["hole"] for row in self._db.query(sql, [workspace_id])))
+
+    async def set_hole(self, workspace_id: str, hole: bool) -> None:
+        """Remember that known ground can (not) be trusted for this workspace."""
+        await self._call(lambda: self._db.table("workspaces").update(workspace_id, {"hole": int(hole)}))
+
+    # --- images ---------------------------------------------------------------------------------------
+
+    async def entries(self, workspace_id: str, ids: Sequence[str]) -> dict[str, Entry]:
+        """Return what we remember of these images, by id, with one SELECT a page."""
+        return await self._call(lambda: dict(self._entries(workspace_id, ids)))
+
+    def _entries(self, workspace_id: str, ids: Sequence[str]) -> Iterable[tuple[str, Entry]]:
+        sql = (
+            "select image_id, state, revision, updated_at, sha256, bytes, media_type, path, sidecar from images"
+            " where workspace_id = ? and image_id in (select value from json_each(?))"
+        )
+        for image_id, state, *rest in self._db.execute(sql, [workspace_id, json.dumps(list(ids))]):
+            yield image_id, Entry(image_id, State(state), *rest)
+
+    async def absent(self, workspace_id: str, seen: Container[str]) -> list[str]:
+        """Return the live images that are not among those `seen`, in order of id."""
+        sql = "select image_id from images where workspace_id = ? and state = 'live' order by image_id"
+        return await self._call(
+            lambda: [image_id for (image_id,) in self._db.execute(sql, [workspace_id]) if image_id not in seen]
+        )
+
+    async def live(self, workspace_id: str) -> int:
+        """Return how many images of this workspace we hold that the service, as far as we know, still has."""
+        sql = "select count(*) from images where workspace_id = ? and state = 'live'"
+        return await self._call(lambda: int(self._db.execute(sql, [workspace_id]).fetchone()[0]))
+
+    async def owed(self, workspace_id: str) -> list[str]:
+        """Return the ids of the images that failed and were not made good yet, the longest owed first."""
+        sql = "select image_id from failures where workspace_id = ? order by first_tried, image_id"
+        return await self._call(lambda: [image_id for (image_id,) in self._db.execute(sql, [workspace_id])])
+
+    async def forgive(self, workspace_id: str, image_ids: Sequence[str]) -> None:
+        """Drop debts that cannot be owed any more."""
+        rows = [(workspace_id, image_id) for image_id in image_ids]
+
+        def work() -> None:
+            with self._db.atomic():
+                self._db.conn.executemany(_FORGET_FAILURE, rows)
+
+        await self._call(work)
+
+    async def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Write what happened, in one transaction; whatever was stored is already durable (promise 1)."""
+
+        def work() -> None:
+            with self._db.atomic():
+                for outcome in outcomes:
+                    self._record(outcome)
+
+        await self._call(work)
+
+    def _record(self, outcome: Outcome) -> None:
+        run = self._db.conn.execute
+        match outcome:
+            case Stored(image, revision):
+                run(_UPSERT_IMAGE, _image_row(image, revision))
+                run(_INSERT_REVISION, _revision_row(image, revision))
+                run(_FORGET_FAILURE, (image.workspace_id, image.id))
+            case Failed(workspace_id, image_id, reason, at):
+                run(_UPSERT_FAILURE, (workspace_id, image_id, reason, at, at))
+            case Gone(workspace_id, image_id, at):
+                run(_MARK_GONE, (at, workspace_id, image_id))
+                run(_FORGET_FAILURE, (workspace_id, image_id))
+            case Vanished(workspace_id, image_id):
+                run(_FORGET_FAILURE, (workspace_id, image_id))
+            case _:
+                assert_never(outcome)
+
+    # --- runs -----------------------------------------------------------------------------------------
+
+    async def start_run(self, report: Report) -> int:
+        """Note that a pass began; returns the row's id, for `end_run`."""
+        row = {"run": report.run, "workspace_id": report.workspace_id, "mode": report.mode, "started": report.started}
+
+        def work() -> int:
+            key = self._db.table("runs").insert(row).last_pk
+            assert isinstance(key, int)  # noqa: S101  an INTEGER PRIMARY KEY
+            return key
+
+        return await self._call(work)
+
+    async def end_run(self, row_id: int, report: Report) -> None:
+        """Note what the pass came to."""
+        counts = asdict(report)
+        row = {name: counts[name] for name in REPORT_COLUMNS} | {"why": "; ".join(report.why) or None}
+        await self._call(lambda: self._db.table("runs").update(row_id, row))
+
+
+_IMAGE_COLUMNS = (
+    "workspace_id, image_id, state, revision, created_at, updated_at, prompt, model, created_by, generation_id,"
+    " width, height, bytes, media_type, sha256, path, sidecar, first_seen"
+)
+_UPSERT_IMAGE = (
+    f"insert into images ({_IMAGE_COLUMNS}) values ({','.join('?' * 18)})"  # noqa: S608  our own columns
+    " on conflict (workspace_id, image_id) do update set state = 'live', gone_since = null, "
+    + ", ".join(
+        f"{name} = excluded.{name}"
+        for name in _IMAGE_COLUMNS.replace(" ", "").split(",")
+        if name not in {"workspace_id", "image_id", "state", "first_seen"}
+    )
+)
+_INSERT_REVISION = (
+    "insert or replace into revisions (workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar,"
+    " updated_at, fetched_at, run, document) values (?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+_UPSERT_FAILURE = (
+    "insert into failures (workspace_id, image_id, reason, attempts, first_tried, last_tried) values (?,?,?,1,?,?)"
+    " on conflict (workspace_id, image_id) do update set"
+    " reason = excluded.reason, attempts = attempts + 1, last_tried = excluded.last_tried"
+)
+_MARK_GONE = "update images set state = 'gone', gone_since = ? where workspace_id = ? and image_id = ?"
+_FORGET_FAILURE = "delete from failures where workspace_id = ? and image_id = ?"
+
+
+def _image_row(image: Image, revision: Revision) -> tuple[object, ...]:
+    return (
+        image.workspace_id,
+        image.id,
+        State.LIVE.value,
+        revision.number,
+        image.created_at,
+        image.updated_at,
+        image.prompt,
+        image.model,
+        image.created_by,
+        image.generation_id,
+        image.width,
+        image.height,
+        revision.size,
+        revision.media_type,
+        revision.sha256,
+        revision.path,
+        revision.sidecar,
+        revision.fetched_at,
+    )
+
+
+def _revision_row(image: Image, revision: Revision) -> tuple[object, ...]:
+    return (
+        revision.workspace_id,
+        revision.image_id,
+        revision.number,
+        revision.sha256,
+        revision.size,
+        revision.media_type,
+        revision.path,
+        revision.sidecar,
+        image.updated_at,
+        revision.fetched_at,
+        revision.run,
+        revision.document.decode("utf-8", "replace"),
+    )
+
+
+def _open(path: Path) -> Database:
+    with translated():
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        try:
+            return _prepare(Database(connection, execute_plugins=False), path)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _open_dry(path: Path) -> Database:
+    """Open for looking only: what is not there yet is an empty manifest in memory."""
+    with translated():
+        if not path.exists():
+            db = Database(sqlite3.connect(":memory:"), execute_plugins=False)
+            schema.MIGRATIONS.apply(db)
+            return db
+        return Database(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True), execute_plugins=False)
+
+
+def _prepare(db: Database, path: Path) -> Database:
+    (version,) = db.execute("pragma user_version").fetchone()
+    if version > schema.VERSION:
+        raise ConfigError(
+            "the manifest was written by a newer syncer",
+            hint="install the newest syncer; the archive itself can be read without any",
+            manifest=path.name,
+            version=version,
+            understood=schema.VERSION,
+        )
+    if version and path.stat().st_size <= CHECK_BELOW:
+        (verdict,) = db.execute("pragma quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(str(verdict))
+    db.enable_wal()
+    db.execute("pragma synchronous = full")  # a row outlives a power cut, as the files before it do
+    db.execute("pragma foreign_keys = on")
+    schema.MIGRATIONS.apply(db)
+    if version < schema.VERSION:
+        db.execute(f"pragma user_version = {schema.VERSION}")
+    return db

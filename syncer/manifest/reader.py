@@ -1,0 +1,116 @@
+"""Look into a manifest without writing to it: for `status`, `list` and `show`, also on a read-only medium."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from syncer.manifest.faults import translated
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which images to list. `text` has to occur in the prompt, whatever its case."""
+
+    workspace_id: str | None = None
+    state: str | None = None
+    model: str | None = None
+    text: str | None = None
+    limit: int | None = None
+
+
+class Reader:
+    """A read-only view of the manifest."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[Reader]:
+        """Open an existing manifest for reading. Raises `ArchiveUnwritable` for one that is damaged."""
+        with translated():
+            db = _connect(path)
+            try:
+                yield cls(db)
+            finally:
+                db.close()
+
+    def workspaces(self) -> list[Row]:
+        """Return what each workspace holds, with the last run and the last complete full and quick ones."""
+        return list(self._db.query(_WORKSPACES))
+
+    def failures(self, workspace_id: str | None = None) -> list[Row]:
+        """Return what is owed, the longest owed first."""
+        where = "where workspace_id = ?" if workspace_id else ""
+        sql = f"select * from failures {where} order by first_tried, image_id"  # noqa: S608  our own words
+        return list(self._db.query(sql, [workspace_id] if workspace_id else []))
+
+    def images(self, only: Filter) -> Iterator[Row]:
+        """Yield images, the newest first."""
+        tests = [
+            ("workspace_id = ?", only.workspace_id),
+            ("state = ?", only.state),
+            ("model = ?", only.model),
+            ("instr(lower(coalesce(prompt, '')), lower(?)) > 0", only.text),
+        ]
+        used = [(test, value) for test, value in tests if value is not None]
+        where = f"where {' and '.join(test for test, _ in used)}" if used else ""
+        limit = "limit ?" if only.limit is not None else ""
+        values = [value for _, value in used] + ([only.limit] if only.limit is not None else [])
+        sql = f"select * from images {where} order by created_at desc, image_id {limit}"  # noqa: S608  our own words
+        yield from self._db.query(sql, values)
+
+    def image(self, image_id: str) -> list[Row]:
+        """Return the images of this id (one a workspace), or those whose id begins with it when none is exact."""
+        exact = list(self._db.query("select * from images where image_id = ? order by workspace_id", [image_id]))
+        if exact:
+            return exact
+        begins = (
+            "select * from images where substr(image_id, 1, length(?)) = ? order by workspace_id, image_id limit 10"
+        )
+        return list(self._db.query(begins, [image_id, image_id]))
+
+    def revisions(self, workspace_id: str, image_id: str) -> list[Row]:
+        """Return every revision kept of an image, the first one first."""
+        sql = "select * from revisions where workspace_id = ? and image_id = ? order by revision"
+        return list(self._db.query(sql, [workspace_id, image_id]))
+
+
+_WORKSPACES = """
+select w.workspace_id, w.name, w.folder, w.hole,
+  coalesce(i.live, 0) as live, coalesce(i.gone, 0) as gone, coalesce(i.bytes, 0) as bytes,
+  (select count(*) from revisions r where r.workspace_id = w.workspace_id) as revisions,
+  (select count(*) from failures f where f.workspace_id = w.workspace_id) as owed,
+  last.mode as last_mode, last.started as last_started, last.ended as last_ended,
+  last.complete as last_complete, last.why as last_why,
+  (select max(ended) from runs r where r.workspace_id = w.workspace_id and r.complete) as last_good,
+  (select max(ended) from runs r where r.workspace_id = w.workspace_id and r.complete and r.mode = 'full') as last_full
+from workspaces w
+left join (
+  select workspace_id, sum(state = 'live') as live, sum(state = 'gone') as gone, sum(bytes) as bytes
+  from images group by workspace_id
+) i on i.workspace_id = w.workspace_id
+left join runs last on last.id = (select max(id) from runs r where r.workspace_id = w.workspace_id)
+order by coalesce(w.name, w.workspace_id)
+"""
+
+
+def _connect(path: Path) -> Database:
+    uri = path.absolute().as_uri()
+    db = Database(sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10), execute_plugins=False)
+    try:
+        db.execute("select 1 from sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        # A medium that cannot be written has no room for the files that a WAL reader wants beside the database.
+        db.close()
+        db = Database(sqlite3.connect(f"{uri}?immutable=1", uri=True), execute_plugins=False)
+    return db

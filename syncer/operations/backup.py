@@ -1,0 +1,122 @@
+"""Back up workspaces: one pass over each, one after the other, and what it all came to.
+
+A workspace that fails does not stop the others; what ends the run (a full disk, refused credentials) does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from syncer.archive.layout import workspace_folder
+from syncer.errors import ConfigError, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
+from syncer.model import Report, Workspace
+from syncer.operations.events import Watch
+from syncer.operations.passes import BackupPass, Options, Pass
+from syncer.operations.rooms import Looking, Rooms
+
+COUNTS = (
+    "listed",
+    "new",
+    "changed",
+    "unchanged",
+    "filtered",
+    "failed",
+    "gone",
+    "restored",
+    "vanished",
+    "owed",
+    "bytes",
+)
+
+
+@dataclass(slots=True)
+class Backup:
+    """What a backup came to, filled while it runs, so that one that is stopped can still be told."""
+
+    run: str = ""
+    reports: list[Report] = field(default_factory=list)
+    errors: list[SyncerError] = field(default_factory=list)
+    requests: int = 0
+    seconds: float = 0.0
+    down: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """True only when every workspace is."""
+        return bool(self.reports) and not self.errors and all(report.complete for report in self.reports)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """The counts over all workspaces."""
+        return {name: sum(getattr(report, name) for report in self.reports) for name in COUNTS}
+
+    @property
+    def exit_code(self) -> int:
+        """What the shell is told: the worst of what happened, a safety stop first."""
+        if any(isinstance(error, SafetyStop) for error in self.errors):
+            return SafetyStop.exit_code
+        if self.complete:
+            return 0
+        silent = [error for error in self.errors if isinstance(error, Unavailable | UnexpectedAnswer)]
+        if self.down or (silent and len(silent) == len(self.reports)):
+            return Unavailable.exit_code
+        return 3
+
+
+async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: Watch, result: Backup) -> None:
+    """Copy what is new and changed, and mark what is gone. Raises what ends the run; `result` holds what was done."""
+    result.run = rooms.run
+    try:
+        for workspace in await chosen(rooms, wanted):
+            proposed = workspace_folder(workspace.id, workspace.name)
+            folder = await rooms.manifest.folder(workspace.id, workspace.name, proposed)
+            await _go(BackupPass(rooms, workspace, folder, options, watch), result)
+    finally:
+        result.requests, result.down = rooms.service.requests, rooms.service.down
+
+
+async def dry_run(rooms: Looking, wanted: Sequence[str], options: Options, watch: Watch, result: Backup) -> None:
+    """Tell what `backup` would do, and write nothing."""
+    try:
+        for workspace in await chosen(rooms, wanted):
+            await _go(Pass(rooms, workspace, options, watch), result)
+    finally:
+        result.requests, result.down = rooms.service.requests, rooms.service.down
+
+
+async def _go(one: Pass, result: Backup) -> None:
+    result.reports.append(one.report)
+    try:
+        await one.run()
+    finally:
+        if one.error is not None:
+            result.errors.append(one.error)
+
+
+async def chosen(rooms: Looking, wanted: Sequence[str]) -> list[Workspace]:
+    """Return the configured workspaces, `*` resolved, or those of them that are `wanted` by id or by name."""
+    configured = rooms.settings.workspaces
+    found = {w.id: Workspace(w.id, w.name) for w in configured if w.id != "*"}
+    named = {name for workspace in found.values() for name in (workspace.id, workspace.name)}
+    if len(found) < len(configured) and not (wanted and named.issuperset(wanted)):
+        for workspace in await rooms.service.workspaces():
+            found.setdefault(workspace.id, workspace)
+        for workspace in await rooms.manifest.workspaces():  # one that became invisible is looked at, not forgotten
+            found.setdefault(workspace.id, workspace)
+    if not wanted:
+        return list(found.values())
+    return [_match(name, list(found.values())) for name in dict.fromkeys(wanted)]
+
+
+def _match(name: str, among: Sequence[Workspace]) -> Workspace:
+    for workspace in among:
+        if name in {workspace.id, workspace.name}:
+            return workspace
+    known = [w.name or w.id for w in among]
+    near = difflib.get_close_matches(name, known + [w.id for w in among], n=1)
+    raise ConfigError(
+        f"no workspace {name!r} in the configuration",
+        hint=f"did you mean {near[0]!r}?" if near else f"configured: {', '.join(known) or 'none'}",
+    )

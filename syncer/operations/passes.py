@@ -1,0 +1,365 @@
+"""One pass over one workspace: what we owe, the listing until it is proven whole, then what is absent.
+
+A full pass reads the whole listing and may mark images gone; a quick pass reads from the newest image down to known
+ground and is blind to what lies below. A dry pass does the same looking and tells what it would do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from syncer.errors import NotFound, Refused, SafetyStop, SyncerError
+from syncer.log import redact
+from syncer.model import Failed, Fetch, Gone, Image, Keep, Outcome, Reason, Report, Stored, Vanished, Workspace
+from syncer.operations import absence
+from syncer.operations.diff import decide
+from syncer.operations.events import (
+    FetchDecided,
+    GoneDecided,
+    PageListed,
+    PassBegan,
+    PassEnded,
+    PictureReceived,
+    Settled,
+    Watch,
+)
+from syncer.operations.fetch import fetch
+from syncer.operations.ledger import Ledger
+from syncer.operations.pool import Pool
+from syncer.operations.rooms import Looking, Rooms
+from syncer.service.listing import Listing, Unproven
+
+
+class Mode(StrEnum):
+    """How much of the listing a pass reads."""
+
+    FULL = "full"
+    QUICK = "quick"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the person asked for."""
+
+    mode: Mode = Mode.FULL
+    accept_deletions: bool = False
+
+
+class Pass:
+    """Looks at one workspace and says what it needs. This class alone is the dry run: it carries nothing out."""
+
+    def __init__(self, rooms: Looking, workspace: Workspace, options: Options, watch: Watch) -> None:
+        self.rooms = rooms
+        self.workspace = workspace
+        self.options = options
+        self.watch = watch
+        self.report = Report(workspace_id=workspace.id, name=workspace.name or workspace.id, mode=options.mode)
+        self.error: SyncerError | None = None
+        self._listing = Listing()
+        self._owed: frozenset[str] = frozenset()
+        self._met: set[str] = set()  # owed images that were handled before the listing showed them
+        self._lost: set[str] = set()  # owed images that the service does not know any more
+        self._vanished: set[str] = set()  # listed, then gone before we could copy them
+
+    async def run(self) -> Report:
+        """Go through the workspace. What fails is in the report and in `error`; only what ends the run is raised."""
+        report, started, asked = self.report, time.monotonic(), self.rooms.service.requests
+        report.started = self._now()
+        self.watch(PassBegan(report))
+        try:
+            async with self._carrying_out():
+                await self._look()
+            await self._sum_up()
+        except SyncerError as error:
+            self._give_up(error)
+            if error.fatal:
+                raise
+        except asyncio.CancelledError:
+            report.why.append("stopped before the end")
+            raise
+        finally:
+            report.ended = self._now()
+            report.seconds = round(time.monotonic() - started, 3)
+            report.requests = self.rooms.service.requests - asked
+            await self._close()
+            self.watch(PassEnded(report))
+        return report
+
+    def _give_up(self, error: SyncerError) -> None:
+        self.error = error
+        self.report.why.append(redact(str(error)))
+
+    # --- what a backup does and a dry run does not ------------------------------------------------------
+
+    @asynccontextmanager
+    async def _carrying_out(self) -> AsyncIterator[None]:
+        yield
+
+    async def _fetch(self, action: Fetch) -> None:
+        self._count(action.reason)
+
+    async def _fail(self, failed: Failed) -> None:
+        self.report.listed += 1
+        self.report.failed += 1
+
+    async def _mark_gone(self, image_ids: Sequence[str]) -> None:
+        for image_id in image_ids:
+            self.watch(GoneDecided(self.workspace.id, image_id))
+            self.report.gone += 1
+
+    async def _settle_debts(self, image_ids: Sequence[str]) -> None:
+        pass
+
+    async def _set_hole(self, hole: bool) -> None:
+        pass
+
+    async def _close(self) -> None:
+        pass
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        manifest, listing = self.rooms.manifest, self._listing
+        owed = await manifest.owed(self.workspace.id)
+        self._owed = frozenset(owed)
+        to_the_end = self.options.mode is Mode.FULL or await manifest.hole(self.workspace.id)
+        trouble: SyncerError | None = None
+        async with self._pool() as pool:
+            for image_id in owed:
+                if not image_id.startswith("?"):
+                    await pool.submit(self._retry, image_id)
+        async with self._pool() as pool:
+            try:
+                await self._read_listing(pool, to_the_end=to_the_end)
+            except SyncerError as error:  # what was listed so far is fetched all the same
+                if error.fatal:
+                    raise
+                trouble = error
+        for row in listing.unreadable:
+            await self._fail(Failed(self.workspace.id, row.name, f"unreadable row: {row.reason}", self._now()))
+        if trouble is not None:
+            self._give_up(await self._named(trouble))
+        elif listing.next is None and isinstance(listing.verdict, Unproven):
+            self.report.why.append(listing.verdict.reason)
+        elif self.options.mode is Mode.FULL:
+            await self._set_hole(False)
+            await self._look_for_absent()
+        else:
+            await self._set_hole(False)
+
+    async def _sum_up(self) -> None:
+        report = self.report
+        if report.failed:
+            report.why.append(f"{report.failed} failed")
+        report.owed = len(await self.rooms.manifest.owed(self.workspace.id))
+        if report.owed > report.failed:
+            report.why.append(f"{report.owed - report.failed} still owed from earlier runs")
+        report.complete = not report.why
+
+    def _pool(self) -> Pool:
+        bound = self.rooms.settings.limits.downloads_per_workspace
+        own = [asyncio.Semaphore(bound)] if bound else []
+        return Pool(*own, self.rooms.slots)
+
+    async def _retry(self, image_id: str) -> None:
+        """Try an image that we owe before anything else; what goes wrong here the listing tries again."""
+        try:
+            image = await self.rooms.service.image(self.workspace.id, image_id)
+        except NotFound:
+            self._lost.add(image_id)
+            return
+        except SyncerError as error:
+            if error.fatal:
+                raise
+            return
+        self._met.add(image_id)
+        await self._consider([image], self._fetch)
+
+    async def _read_listing(self, pool: Pool, *, to_the_end: bool) -> None:
+        async def fetch_in_turn(action: Fetch) -> None:
+            await pool.submit(self._fetch, action)
+
+        listing, ask = self._listing, self.rooms.service.page
+        page = await ask(self.workspace.id, 1)
+        while True:
+            images = listing.take(page)
+            number = listing.next
+            self.watch(PageListed(self.report, listing.pages, listing.sweeps, listing.total))
+            # The next page is on its way while this one is worked on, unless this one may be the last to look at.
+            ahead = asyncio.create_task(ask(self.workspace.id, number)) if number and to_the_end else None
+            try:
+                known = await self._consider([i for i in images if i.id not in self._met], fetch_in_turn)
+                if number is None or (known and images and not to_the_end):
+                    return
+                page = await (ahead or ask(self.workspace.id, number))
+            finally:
+                if ahead is not None and not ahead.done():
+                    ahead.cancel()
+                    await asyncio.wait([ahead])
+
+    async def _consider(self, images: Sequence[Image], fetching: Callable[[Fetch], Awaitable[None]]) -> bool:
+        """Decide what each image needs and have it done; says whether all of them were known ground."""
+        entries = await self.rooms.manifest.entries(self.workspace.id, [image.id for image in images])
+        known = True
+        for image in images:
+            match decide(image, entries.get(image.id)):
+                case Keep():
+                    self.report.listed += 1
+                    self.report.unchanged += 1
+                case Fetch() as action:
+                    known = known and image.id in self._owed
+                    self.watch(FetchDecided(action))
+                    await fetching(action)
+        return known
+
+    def _count(self, reason: Reason) -> None:
+        self.report.listed += 1
+        match reason:
+            case Reason.NEW:
+                self.report.new += 1
+            case Reason.CHANGED:
+                self.report.changed += 1
+            case Reason.RETURNED:
+                self.report.changed += 1
+                self.report.restored += 1
+
+    async def _named(self, trouble: SyncerError) -> SyncerError:
+        """A workspace that we hold images of and that has become invisible is a safety stop, not an empty one."""
+        if isinstance(trouble, Refused) and (trouble.status in {401, 403} or isinstance(trouble, NotFound)):
+            held = await self.rooms.manifest.live(self.workspace.id)
+            if held:
+                return SafetyStop(
+                    "the workspace is not visible any more; everything held of it is kept",
+                    hint="see that the credentials still reach it; or remove it from the configuration",
+                    workspace=self.workspace.id,
+                    held=held,
+                    status=trouble.status,
+                )
+            return Refused(
+                "no access to this workspace",
+                hint="see the id, and that the credentials may read it: `syncer check`",
+                workspace=self.workspace.id,
+                status=trouble.status,
+            )
+        return trouble
+
+    # --- absence ----------------------------------------------------------------------------------------
+
+    async def _look_for_absent(self) -> None:
+        rooms, listing, report = self.rooms, self._listing, self.report
+        unreadable = {row.name for row in listing.unreadable}
+        absent = [
+            image_id
+            for image_id in await rooms.manifest.absent(self.workspace.id, listing.seen)
+            if image_id not in unreadable
+        ]
+        absent += sorted(self._vanished)
+        live = await rooms.manifest.live(self.workspace.id)
+        why = absence.brake(len(absent), live, len(listing.seen), rooms.settings.safety)
+        if why and not self.options.accept_deletions:
+            self._give_up(
+                SafetyStop(
+                    f"the deletion brake: {why}; every image is kept as live",
+                    hint="look at the workspace; if these deletions are meant, run `syncer backup --accept-deletions`",
+                    workspace=self.workspace.id,
+                    absent=_some(absent),
+                )
+            )
+            return
+        answers = await absence.confirm(rooms, self.workspace.id, absent)
+        async with self._pool() as pool:
+
+            async def fetch_in_turn(action: Fetch) -> None:
+                await pool.submit(self._fetch, action)
+
+            await self._consider(answers.alive, fetch_in_turn)
+        await self._mark_gone(answers.missing)
+        if answers.unsure:
+            report.why.append(f"{len(answers.unsure)} not listed, and the service would not say whether they exist")
+        settled = {i for i in self._owed if i in self._lost or i.startswith("?")} - unreadable
+        await self._settle_debts([i for i in settled if i not in listing.seen])
+
+    def _now(self) -> str:
+        return self.rooms.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class BackupPass(Pass):
+    """A pass that carries out what it decides, and keeps its promises about durability while it does."""
+
+    rooms: Rooms
+
+    def __init__(self, rooms: Rooms, workspace: Workspace, folder: str, options: Options, watch: Watch) -> None:
+        super().__init__(rooms, workspace, options, watch)
+        self.report.run = rooms.run
+        self._folder = folder
+        self._ledger = Ledger(rooms.archive, rooms.journal, rooms.manifest, self._settled)
+        self._row: int | None = None
+        self._hole_noted = False
+
+    @asynccontextmanager
+    async def _carrying_out(self) -> AsyncIterator[None]:
+        self._row = await self.rooms.manifest.start_run(self.report)
+        async with self._ledger:
+            yield
+
+    async def _fetch(self, action: Fetch) -> None:
+        if not self._hole_noted:  # until this pass has settled all it saw, known ground proves nothing
+            self._hole_noted = True
+            await self.rooms.manifest.set_hole(self.workspace.id, True)
+        outcome, staged = await fetch(self.rooms, action, self._folder)
+        if staged is not None:
+            self.watch(PictureReceived(self.workspace.id, staged.revision.size))
+        if isinstance(outcome, Vanished) and action.entry is not None:
+            self._vanished.add(action.image.id)  # we hold an older revision: gone is decided as for any other
+            self.report.listed += 1
+            self.report.unchanged += 1
+            return
+        await self._ledger.settle(outcome, staged)
+
+    async def _fail(self, failed: Failed) -> None:
+        await self._ledger.settle(failed)
+
+    async def _mark_gone(self, image_ids: Sequence[str]) -> None:
+        for image_id in image_ids:
+            await self._ledger.settle(Gone(self.workspace.id, image_id, self._now()))
+        await self._ledger.flush()
+
+    async def _settle_debts(self, image_ids: Sequence[str]) -> None:
+        await self.rooms.manifest.forgive(self.workspace.id, image_ids)
+
+    async def _set_hole(self, hole: bool) -> None:
+        await self._ledger.flush()
+        await self.rooms.manifest.set_hole(self.workspace.id, hole)
+
+    def _settled(self, outcome: Outcome) -> None:
+        report = self.report
+        match outcome:
+            case Stored(_, revision, reason):
+                self._count(reason)
+                report.bytes += revision.size
+            case Failed():
+                report.listed += 1
+                report.failed += 1
+            case Gone():
+                report.gone += 1
+            case Vanished():
+                report.vanished += 1  # and not listed: it is not there any more, so nothing of it is missing
+        self.watch(Settled(outcome))
+
+    async def _close(self) -> None:
+        if self._row is not None:
+            try:
+                await self.rooms.manifest.end_run(self._row, self.report)
+            except SyncerError:
+                if self.error is None:  # else that error is the one to tell
+                    raise
+
+
+def _some(ids: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(ids[:most])
+    return shown if len(ids) <= most else f"{shown} and {len(ids) - most} more"

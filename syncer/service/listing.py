@@ -1,0 +1,302 @@
+"""Turn shifting offset pages into each image once, and judge whether the whole can be trusted.
+
+Pages move while we read them: an upload repeats a row, a deletion skips one. `Listing` says which page to ask
+for next, passes every id on the first time, and ends with a verdict. It does no I/O and decides nothing about
+what is gone. Pages are to be asked one after another: the proof below needs each answer newer than the last.
+
+When a listing counts as whole. It is newest first, so new images only come on top, and only deletions can move
+rows out of our sight. Deletions that outweigh the creations show as a drop of the total from one page to the
+next; a drop of x takes back x rows of what we have covered, and reading goes on from there.
+
+- One sweep is proof if the totals it saw are borne out by the rows of every page, every drop was made good,
+  and the ids add up to the totals.
+- Where totals are missing or do not bear out, sweeps are repeated until one shows the very same rows as the one
+  before, or until two in a row show no unseen image from before the run. "Before" is told by the service's own
+  clock, and images without a readable time count as from before. Without totals this is overwhelming
+  likelihood rather than proof: an image must have been skipped in three sweeps, at the same place.
+- A sweep with a hole (an empty page where rows were promised) or without an end of its own proves nothing, and
+  an empty listing is believed only when it is empty twice.
+
+What a page says about its own number is not used: if the service answers with another page, its rows tell.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+
+from syncer.model import Image, ImagePage, Unreadable, moment
+
+_IDLE_PAGES = 3  # so many new pages in a row without anything new: the service repeats itself
+_MOST_PAGES = 10_000  # of one sweep, where totals do not say how many there are
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Every image that existed throughout the run has been passed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """Images may be missing; `reason` says why in plain words."""
+
+    reason: str
+
+
+Verdict = Whole | Unproven
+
+
+class Ids:
+    """Remember ids, and the sweep that last showed each: ten bytes an id and as much room to grow.
+
+    An open-addressing table of Python's 64-bit string hashes, since a set of a million ids takes over 100 MB.
+    Two ids share a hash once in ten million listings of a million ids, and, the hash being keyed anew in every
+    process, not again in the next run.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = array("q", bytes(8 * 1024))  # 0 is a free slot
+        self._sweeps = array("H", bytes(2 * 1024))
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._hashes[self._slot(hash(name) or 1)] != 0
+
+    def mark(self, name: str, sweep: int) -> int:
+        """Note that this sweep shows the id; the answer is the sweep that last did, 0 if none has yet."""
+        key = hash(name) or 1
+        slot = self._slot(key)
+        if self._hashes[slot]:
+            before = self._sweeps[slot]
+        else:
+            if 3 * self._count >= 2 * len(self._hashes):
+                self._grow()
+                slot = self._slot(key)
+            self._hashes[slot] = key
+            self._count += 1
+            before = 0
+        self._sweeps[slot] = sweep
+        return before
+
+    def _slot(self, key: int) -> int:
+        hashes = self._hashes
+        last = len(hashes) - 1  # the length is a power of two
+        slot = key & last
+        while (found := hashes[slot]) and found != key:
+            slot = (slot + 1) & last
+        return slot
+
+    def _grow(self) -> None:
+        hashes, sweeps = self._hashes, self._sweeps
+        self._hashes = array("q", bytes(16 * len(hashes)))
+        self._sweeps = array("H", bytes(4 * len(sweeps)))
+        for key, sweep in zip(hashes, sweeps, strict=True):
+            if key:
+                slot = self._slot(key)
+                self._hashes[slot], self._sweeps[slot] = key, sweep
+
+
+class Listing:
+    """The listing of one workspace in one run: ask for page `next`, `take` the answer, until `next` is None."""
+
+    def __init__(self, *, size: int = 200, max_sweeps: int = 8) -> None:
+        self.next: int | None = 1
+        self.verdict: Verdict = Unproven("the listing was not read to its end")
+        self.seen = Ids()
+        self.sweeps = 0  # that have ended
+        self.pages = 0
+        self.total: int | None = None
+        self._size = size
+        self._max_sweeps = max_sweeps
+        self._unreadable: dict[str, Unreadable] = {}
+        self._newest: datetime | None = None  # what existed before the run was created no later than this
+        self._unseen_before = False  # whether this sweep showed an unseen image from before the run
+        self._quiet = 0  # sweeps in a row that did not
+        self._last_rows: bytes | None = None
+        self._sweep = _Sweep(size)
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The rows that could not be read, each once. Their names count as seen."""
+        return tuple(self._unreadable.values())
+
+    def take(self, page: ImagePage) -> tuple[Image, ...]:
+        """Fold in the answer to `next`, and pass on the images that this run has not passed on before."""
+        if self.next is None:
+            raise ValueError("the listing has ended")
+        self.pages += 1
+        if page.total is not None:
+            self.total = page.total
+        number = self.sweeps + 1
+        fresh = 0  # rows that this sweep had not shown
+        unseen: list[Image] = []
+        for image in page.images:
+            before = self.seen.mark(image.id, number)
+            fresh += before != number
+            if not before or image.id in self._unreadable:
+                self._unreadable.pop(image.id, None)
+                unseen.append(image)
+        for row in page.unreadable:
+            before = self.seen.mark(row.name, number)
+            fresh += before != number
+            if not before:
+                self._unreadable[row.name] = row
+                self._unseen_before = True
+        self._look_at_times(unseen)
+        self._sweep.take(page, fresh)
+        self.next = self._sweep.next
+        if self.next is None:
+            self._judge(self._sweep)
+        return tuple(unseen)
+
+    def _look_at_times(self, unseen: Iterable[Image]) -> None:
+        # "Before the run" reaches to the newest image of the first sweep. The first page would do if it were
+        # sure that the newest come first; an image too many on this side costs a sweep, one too few an image.
+        for image in unseen:
+            created = moment(image.created_at)
+            if self.sweeps == 0:
+                if created and (self._newest is None or created > self._newest):
+                    self._newest = created
+            elif created is None or self._newest is None or created <= self._newest:
+                self._unseen_before = True
+
+    def _judge(self, sweep: _Sweep) -> None:
+        self.sweeps += 1
+        rows = sweep.rows_read()
+        if sweep.trouble:
+            self._quiet, self._last_rows = 0, None
+        else:
+            # The first sweep cannot be quiet: whatever it shows is unseen.
+            self._quiet = self._quiet + 1 if self.sweeps > 1 and not self._unseen_before else 0
+            if sweep.proof or self._quiet >= 2 or rows == self._last_rows:
+                self.verdict = Whole()
+                return
+            self._last_rows = rows
+        if sweep.hopeless or self.sweeps >= self._max_sweeps:
+            self.verdict = Unproven(sweep.trouble or f"images kept moving during all of {self.sweeps} readings")
+            return
+        self._sweep = _Sweep(self._size)
+        self._unseen_before = False
+        self.next = self._sweep.next
+
+
+class _Sweep:
+    """One reading of all pages: which page comes next, when it ends, and whether it is proof by itself.
+
+    `_covered` counts the rows on top of the listing, as it is now, of which we know that each has been read or is
+    newer than the sweep. All of the arithmetic is in rows as the service counts them, before any filter.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.next: int | None = 1
+        self.trouble = ""  # why this sweep cannot count for anything
+        self.hopeless = False  # and another would end the same way
+        self._size = size
+        self._ids = 0  # distinct ones that this sweep showed
+        self._rows = blake2b(digest_size=16)
+        self._covered = 0
+        self._highest = 0
+        self._idle = 0
+        self._rereads = 0
+        self._first_total: int | None = None
+        self._last_total = 0
+        self._total: int | None = None  # as the newest page says, None once a page has refuted it
+        self._refuted = False
+        self._dropped = 0
+        self._risen = 0
+        self._exact = True  # every page bore out its total, and every drop was made good
+
+    @property
+    def proof(self) -> bool:
+        """Whether this sweep alone shows that nothing was missed."""
+        if self._first_total is None or not self._total:  # "nothing there" is never believed at once
+            return False
+        low, high = self._first_total - self._dropped, self._first_total + self._risen
+        return self._exact and not self.trouble and low <= self._ids <= high
+
+    def rows_read(self) -> bytes:
+        """A digest of all rows in the order in which they were shown."""
+        return self._rows.digest()
+
+    def take(self, page: ImagePage, fresh: int) -> None:
+        """Fold in the page `next`, of which `fresh` rows were new to this sweep."""
+        number = self.next or 1
+        frontier = number > self._highest
+        if not self._highest:
+            self._size = max(page.size or self._size, page.rows)
+        self._highest = max(self._highest, number)
+        self._rereads += not frontier
+        self._ids += fresh
+        names = [*(image.id for image in page.images), *(row.name for row in page.unreadable)]
+        self._rows.update("\0".join([*names, ""]).encode())
+
+        start = (number - 1) * self._size
+        self._follow(page.total, start + page.rows if fresh else 0)
+        if page.rows != min(self._size, max(0, (self._total or 0) - start)):
+            self._exact = False
+        if start > self._covered:
+            if self._rereads < self._expected() + 10:
+                self.next = self._covered // self._size + 1
+                return
+            self._exact = False
+        self._covered = max(self._covered, number * self._size)
+        if frontier:
+            self._idle = 0 if fresh else self._idle + 1
+        self.next = None if self._ends(page, number, repeated=frontier and not fresh) else self._go_on(number)
+
+    def _follow(self, total: int | None, shown: int) -> None:
+        """Take in what the page says of the total, if the `shown` rows up to its end do not refute it."""
+        if total is None or shown > total:
+            self._exact = False
+            self._refuted = self._refuted or total is not None
+        if total is None or self._refuted:
+            self._total = None
+            return
+        if self._first_total is None:
+            self._first_total = self._last_total = total
+        change = total - self._last_total
+        self._dropped += max(0, -change)
+        self._risen += max(0, change)
+        self._covered = max(0, self._covered + min(0, change))
+        self._total = self._last_total = total
+
+    def _ends(self, page: ImagePage, number: int, *, repeated: bool) -> bool:
+        """Whether the sweep has come to its natural end with this page; also notes a hole."""
+        start, pages, total = (number - 1) * self._size, page.pages or 0, self._total
+        enough = total is not None and self._ids >= total
+        if not page.rows:
+            hole = not enough and (number < pages or start < (total or 0))
+            if hole:
+                self.trouble = f"page {number} was empty although more was promised"
+            return not hole
+        if total is None or number < pages:
+            return False  # only an empty page will end it
+        # A full page never ends a sweep, lest totals that are too low cut us off, unless it lies beyond the end
+        # and shows nothing new: some services repeat their last page there.
+        return (page.rows < self._size and start + page.rows >= total) or (repeated and enough and start >= total)
+
+    def _go_on(self, number: int) -> int | None:
+        """The page after this one, unless the sweep has to be broken off."""
+        if self._idle >= _IDLE_PAGES:
+            self.trouble = self.trouble or "the service shows the same page again and again"
+            return None
+        if number >= self._bound():
+            self.hopeless = number >= _MOST_PAGES
+            self.trouble = self.trouble or f"the listing had no end after {number} pages"
+            return None
+        return number + 1
+
+    def _expected(self) -> int:
+        """How many pages the first total makes."""
+        return -(-(self._first_total or 0) // self._size)
+
+    def _bound(self) -> int:
+        if self._total is None:
+            return _MOST_PAGES
+        return self._expected() + max(5, self._expected() // 4)

@@ -1,0 +1,190 @@
+"""Decide when the next request may leave, and how often one is repeated.
+
+`Pacing` knows each origin by its errors and successes. A request waits for its turn (the configured rate, and the
+pause that the origin asked all of us to make), failed work is repeated with growing, random delays within a number
+of tries and a time, and an origin that only fails is given up quickly until it answers again. It sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import count
+from typing import TypeVar
+
+import structlog
+from aiolimiter import AsyncLimiter
+
+from syncer.errors import SyncerError
+
+T = TypeVar("T")
+
+BACKOFF_BASE = 0.5  # seconds; the first delay is random below it
+BACKOFF_CAP = 30.0
+SPREAD = 1.0  # seconds over which those who waited for the same pause wake up
+HOPELESS = 8  # so many requests given up in a row, and the origin counts as down
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Origin:
+    """What we have seen of one origin."""
+
+    pause_until: float = 0.0
+    last_success: int = 0  # a count of successes, not a time: two of them may be in the same tick of the clock
+    given_up: int = 0  # in a row, without a success in between
+
+    @property
+    def down(self) -> bool:
+        return self.given_up >= HOPELESS
+
+
+@dataclass(slots=True)
+class _Budget:
+    """The time that one piece of work has, waits and repeats included."""
+
+    deadline: float
+
+
+# Known to the work by context, since the turn is awaited deep inside of what is repeated.
+_budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+
+
+class Pacing:
+    """The patience of one client: a rate, pauses, repeats."""
+
+    def __init__(
+        self,
+        *,
+        retries: int,
+        retry_seconds: float,
+        requests_per_second: float = 0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self._retries = retries
+        self._retry_seconds = retry_seconds
+        # One at a time at even distances: a bucket of n would let n leave at once, and n more within the same second.
+        self._limiter = AsyncLimiter(1, 1 / requests_per_second) if requests_per_second > 0 else None
+        self._clock = clock
+        self._sleep = sleep
+        self._random = random
+        self._origins: dict[str, _Origin] = {}
+        self._successes = 0
+
+    @property
+    def down(self) -> bool:
+        """Whether some origin only fails; requests to it get a single try until one succeeds."""
+        return any(origin.down for origin in self._origins.values())
+
+    def succeeded(self, origin: str) -> None:
+        """Note that the origin has answered a request in full."""
+        self._successes += 1
+        seen = self._origin(origin)
+        seen.last_success = self._successes
+        seen.given_up = 0
+
+    def pause(self, origin: str, seconds: float | None) -> None:
+        """Note that the origin asked for a pause; all requests to it make it, and none longer than a retry may last."""
+        if seconds is not None:
+            seen = self._origin(origin)
+            seen.pause_until = max(seen.pause_until, self._clock() + min(seconds, self._retry_seconds))
+
+    async def turn(self, origin: str, *, limited: bool) -> None:
+        """Wait until a request to the origin may leave; `limited` ones share the configured rate."""
+        seen = self._origin(origin)
+        await self._wait_out(seen)
+        if limited and self._limiter is not None:
+            queued = self._clock()
+            await self._limiter.acquire()
+            if budget := _budget.get():
+                budget.deadline += self._clock() - queued  # a queue of our own making is not the service's fault
+            await self._wait_out(seen)
+
+    async def retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Carry out the attempt until it succeeds, cannot succeed, or has used up its tries or its time.
+
+        Repeats on errors that are `retryable`, whoever raised them. Inside another `retrying` it is a single try,
+        for the outer one repeats the whole.
+        """
+        if _budget.get() is not None:
+            return await attempt()
+        budget = _Budget(self._clock() + self._retry_seconds)
+        outside = _budget.set(budget)
+        try:
+            return await self._repeat(attempt, budget)
+        finally:
+            _budget.reset(outside)
+
+    async def _repeat(self, attempt: Callable[[], Awaitable[T]], budget: _Budget) -> T:
+        used = 0
+        for tried in count():
+            mark = self._successes
+            try:
+                return await attempt()
+            except SyncerError as error:
+                if not error.retryable:
+                    raise
+                failure = error
+            origin = self._origins.get(str(failure.facts.get("origin")))
+            # Where others get through, a 429 says that we are too many, not that this request is in vain.
+            crowded = failure.facts.get("status") == 429 and origin is not None and origin.last_success > mark
+            used += not crowded
+            remaining = budget.deadline - self._clock()
+            hopeless = failure.facts.get("cause") == "tls" or (origin is not None and origin.down)
+            if hopeless or used > self._retries or remaining <= 0:
+                if origin is not None:
+                    origin.given_up += 1
+                raise failure
+            delay = self._random() * min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(tried, 10))
+            log.debug("request.retried", error=str(failure), tried=tried + 1)
+            await self._sleep(min(delay, remaining))
+        raise AssertionError("unreachable")
+
+    async def _wait_out(self, origin: _Origin) -> None:
+        waited_for = 0.0
+        while not origin.down and origin.pause_until > waited_for:  # asked for longer while we slept: sleep again
+            waited_for = origin.pause_until
+            seconds = waited_for - self._clock()
+            if seconds > 0:
+                seconds += self._random() * min(SPREAD, seconds)
+                if budget := _budget.get():
+                    seconds = min(seconds, budget.deadline - self._clock())
+                if seconds > 0:
+                    await self._sleep(seconds)
+
+    def _origin(self, origin: str) -> _Origin:
+        return self._origins.setdefault(origin, _Origin())
+
+
+def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:
+    """Read `Retry-After` as seconds: a number, or a date relative to the answer's own `Date`, else to our clock.
+
+    What is in the past, negative or not readable says nothing.
+    """
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,300}(\.[0-9]{1,20})?", text):
+        return float(text)
+    until = http_date(text)
+    if until is None:
+        return None
+    seconds = (until - (http_date(date) or now)).total_seconds()
+    return seconds if seconds >= 0 else None
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Read a date of an HTTP header; None for what is not one."""
+    try:
+        read = parsedate_to_datetime(text or "")
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None

@@ -1,0 +1,221 @@
+"""Send one request and hand over its answer: the only module that touches the HTTP client.
+
+It waits for the request's turn, bounds the reading in bytes and in time, counts, and tells `Pacing` who asked for a
+pause. Redirects are answers like others: the library would carry the token, or a POST's body, to wherever it is told.
+The library's exceptions become ours here and are *not* chained, since they hold the whole request, Authorization
+and signed query included. What an answer means, and which token a request carries, is left to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.resolver import ThreadedResolver
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from syncer.errors import ConfigError, Damaged, Refused, SyncerError, Unavailable, UnexpectedAnswer
+from syncer.service.addresses import Perimeter, PublicResolver, Trust, public
+from syncer.service.content import decoded, encoding
+from syncer.service.pacing import Pacing, http_date, retry_after
+
+USER_AGENT = "syncer"
+MIN_PROGRESS = 1024  # bytes within stall_seconds: a byte now and then must not hold an attempt for ever
+MAX_EXCERPT = 64 * 1024
+PATIENCE_FOR_EXCERPTS = 2.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The head of an answer, and its body as it comes: `chunks` may raise `Unavailable` or `Damaged`."""
+
+    url: URL
+    trust: Trust
+    status: int
+    headers: CIMultiDictProxy[str]
+    chunks: AsyncGenerator[bytes, None]
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds that the answer asks us to wait."""
+        return retry_after(self.headers.get("Retry-After"), self.headers.get("Date"), datetime.now(UTC))
+
+    async def body(self, limit: int) -> bytes:
+        """Read the whole body, unpacked; `UnexpectedAnswer` beyond the limit."""
+        body = bytearray()
+        async with aclosing(decoded(self.chunks, encoding(self.headers))) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > limit:
+                    raise UnexpectedAnswer("the answer is too long", limit=limit, **public(self.url))
+        return bytes(body)
+
+    async def excerpt(self) -> bytes:
+        """Read a body that matters little, if it is short and quick, so that the connection can be used again."""
+        with suppress(SyncerError, TimeoutError):
+            async with asyncio.timeout(PATIENCE_FOR_EXCERPTS):
+                return await self.body(MAX_EXCERPT)
+        return b""
+
+
+class Transport:
+    """The open connections of one client."""
+
+    def __init__(
+        self, api: aiohttp.ClientSession, bare: aiohttp.ClientSession, pacing: Pacing, stall_seconds: float
+    ) -> None:
+        self._api = api
+        self._bare = bare
+        self._pacing = pacing
+        self._stall_seconds = stall_seconds
+        self.requests = 0
+        self.statuses: Counter[int] = Counter()
+        self.clock_skew: float | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, perimeter: Perimeter, pacing: Pacing, *, stall_seconds: float, ca_file: str | None
+    ) -> AsyncIterator[Transport]:
+        """Open the connection pools: one for the API, one that never sees a credential of ours in a header."""
+        trusted = await asyncio.to_thread(_certificates, ca_file)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=stall_seconds, sock_connect=stall_seconds, sock_read=stall_seconds
+        )
+        async with AsyncExitStack() as stack:
+            resolver = PublicResolver(perimeter, ThreadedResolver())
+            api, bare = [
+                await stack.enter_async_context(
+                    aiohttp.ClientSession(
+                        # No limit: the operations bound what is in flight, and a queue in here would count as a stall.
+                        connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=trusted),
+                        timeout=timeout,
+                        cookie_jar=aiohttp.DummyCookieJar(),
+                        headers={"User-Agent": USER_AGENT},
+                        auto_decompress=False,
+                        trust_env=False,
+                    )
+                )
+                for _ in range(2)
+            ]
+            yield cls(api, bare, pacing, stall_seconds)
+
+    @asynccontextmanager
+    async def send(
+        self, url: URL, trust: Trust, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Answer]:
+        """Send one request, a POST if there is a form; what is left unread of the answer is dropped at the end."""
+        origin = public(url)["origin"]
+        await self._pacing.turn(origin, limited=trust is Trust.API)
+        self.requests += 1
+        session = self._api if trust is Trust.API else self._bare
+        failure: SyncerError
+        try:
+            # Bounded here as well, for a head that drips byte by byte never lets the library's own limit pass.
+            async with asyncio.timeout(2 * self._stall_seconds):
+                response = await session.request(
+                    "GET" if form is None else "POST", url, headers=headers, data=form, allow_redirects=False
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure = _ours(error, url)
+        else:
+            answer = self._answer(response, url, trust, origin)
+            try:
+                yield answer
+            finally:
+                await answer.chunks.aclose()
+                response.close()
+            return
+        raise failure
+
+    def _answer(self, response: aiohttp.ClientResponse, url: URL, trust: Trust, origin: str) -> Answer:
+        self.statuses[response.status] += 1
+        if trust is Trust.API and (theirs := http_date(response.headers.get("Date"))):
+            self.clock_skew = time.time() - theirs.timestamp()
+        # Held from now on: the response lets go of it with the last byte, and only it notices bytes beyond the last.
+        protocol = response.connection.protocol if response.connection else None
+        answer = Answer(url, trust, response.status, response.headers, self._chunks(response, protocol, url))
+        if response.status in (429, 503):
+            self._pacing.pause(origin, answer.retry_after)
+        return answer
+
+    async def _chunks(
+        self, response: aiohttp.ClientResponse, protocol: ResponseHandler | None, url: URL
+    ) -> AsyncGenerator[bytes, None]:
+        clock = asyncio.get_running_loop().time
+        # Only waiting for the service counts; how long the reader takes with what it got does not.
+        patience, progress = self._stall_seconds, 0
+        while True:
+            failure: SyncerError | None = None
+            started = clock()
+            try:
+                async with asyncio.timeout(patience):
+                    chunk = await response.content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                failure = _ours(error, url)
+            if failure is not None:
+                raise failure
+            if not chunk:
+                break
+            patience -= clock() - started
+            progress += len(chunk)
+            if progress >= MIN_PROGRESS:
+                patience, progress = self._stall_seconds, 0
+            yield chunk
+        if protocol is not None and isinstance(protocol.exception(), HttpProcessingError):
+            raise Damaged("the body goes on after its end", **public(url))
+
+
+def _certificates(ca_file: str | None) -> ssl.SSLContext:
+    trusted = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            trusted.load_verify_locations(ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                "the file of certificate authorities cannot be read", file=ca_file, reason=error.strerror
+            ) from error
+    return trusted
+
+
+def _ours(error: Exception, url: URL) -> SyncerError:
+    where = public(url)
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", None)
+            return Unavailable(
+                "the server's certificate is not valid",
+                cause="tls",
+                reason=reason,
+                hint="if your network has a certificate authority of its own, name its file in service.ca_file",
+                **where,
+            )
+        case aiohttp.ClientConnectorSSLError() if not isinstance(error.os_error, ssl.SSLEOFError):
+            reason = getattr(error.os_error, "reason", None)
+            return Unavailable("no secure connection can be made", cause="tls", reason=reason, **where)
+        case aiohttp.ClientConnectorDNSError():
+            return Unavailable("the name cannot be resolved", cause="dns", **where)
+        case aiohttp.ClientConnectorError(os_error=ConnectionResetError()):
+            return Unavailable("the connection broke", cause="reset", **where)
+        case TimeoutError():
+            return Unavailable("the answer did not come in time", cause="timeout", **where)
+        case aiohttp.ClientConnectorError():
+            return Unavailable("no connection can be made", cause="refused", **where)
+        case aiohttp.ClientPayloadError():
+            return Damaged("the body is cut", **where)
+        case aiohttp.ClientResponseError():
+            return Damaged("the answer breaks the rules of HTTP, or is longer than it says", **where)
+        case aiohttp.InvalidURL():
+            return Refused("broken address", **where)
+        case _:
+            return Unavailable("the connection broke", cause="reset", **where)

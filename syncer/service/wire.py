@@ -1,0 +1,455 @@
+"""Say in URLs what we ask of the service, and read its answers into our words. No I/O, no log.
+
+Tolerant towards one row, strict towards the whole: a field that is missing, null or of another type than
+documented never costs an image, a row without an id that we can use becomes one `Unreadable`, and an answer
+that is not a listing at all raises `UnexpectedAnswer`. Documents keep the service's bytes exactly, except for
+the values of signature parameters in URLs: those are credentials, and only `Image.content` holds them.
+Asking, retrying and the decision where the token may go belong to others.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from http import HTTPStatus
+from urllib.parse import quote
+
+import msgspec
+from yarl import URL
+
+from syncer.errors import Refused, UnexpectedAnswer
+from syncer.model import Image, ImagePage, Unreadable, Workspace
+
+# --- what we ask --------------------------------------------------------------------------------------
+
+
+def images_page_url(base: str, workspace_id: str, number: int, size: int) -> URL:
+    """One page of a workspace's images, newest first; `number` counts from 1."""
+    path = f"/image-service/v1/workspaces/{_segment(workspace_id)}/images"
+    return URL(f"{base}{path}?page={number}&size={size}", encoded=True)
+
+
+def image_url(base: str, workspace_id: str, image_id: str) -> URL:
+    """One image's own document."""
+    path = f"/image-service/v1/workspaces/{_segment(workspace_id)}/images/{_segment(image_id)}"
+    return URL(f"{base}{path}", encoded=True)
+
+
+def workspaces_page_url(base: str, number: int, size: int) -> URL:
+    """One page of the workspaces that the credentials can reach."""
+    return URL(f"{base}/workspace-service/v1/workspaces?page={number}&size={size}", encoded=True)
+
+
+def workspace_url(base: str, workspace_id: str) -> URL:
+    """One workspace's own document."""
+    return URL(f"{base}/workspace-service/v1/workspaces/{_segment(workspace_id)}", encoded=True)
+
+
+def _segment(text: str) -> str:
+    """Encode an id as exactly one path segment; `.` and `..` would otherwise walk to another resource."""
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
+
+
+# --- listings and documents ---------------------------------------------------------------------------
+
+
+class _Listing(msgspec.Struct):
+    data: list[msgspec.Raw]
+    page: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Totals(msgspec.Struct, rename="camel"):
+    total_elements: object = None
+    total_pages: object = None
+    current_page: object = None
+    size: object = None
+
+
+class _Row(msgspec.Struct, rename="camel"):
+    id: object = None
+    generation_id: object = None
+    created_by_user_id: object = None
+    prompt: object = None
+    model: object = None
+    image_width: object = None
+    image_height: object = None
+    image_size: object = None
+    created_at: object = None
+    updated_at: object = None
+    name: object = None  # workspaces have one
+    links: object = msgspec.field(default=None, name="_links")
+
+
+_LISTING = msgspec.json.Decoder(_Listing)
+_TOTALS = msgspec.json.Decoder(_Totals)
+_ROW = msgspec.json.Decoder(_Row)
+_SYNTAX = msgspec.json.Decoder(msgspec.Raw)  # checks that it is JSON, builds nothing
+
+# What a text from outside can do to the readers: RecursionError is deep nesting, ValueError is bad UTF-8.
+_NOT_JSON = (msgspec.DecodeError, ValueError, RecursionError)
+
+
+class _UnreadableRowError(Exception):
+    """Why one row cannot be read."""
+
+
+def decode_page(body: bytes, workspace_id: str) -> ImagePage:
+    """Read one page of images; a row that cannot be read becomes one `Unreadable` and costs no other row."""
+    rows, totals = _listing(body, workspace=workspace_id)
+    images: list[Image] = []
+    unreadable: list[Unreadable] = []
+    for raw in rows:
+        document = bytes(raw)
+        try:
+            images.append(_image(document, workspace_id))
+        except _UnreadableRowError as error:
+            unreadable.append(Unreadable(_name(document), str(error)))
+    return ImagePage(
+        images=tuple(images),
+        unreadable=tuple(unreadable),
+        rows=len(rows),
+        total=_count(totals.total_elements),
+        pages=_count(totals.total_pages),
+        number=_count(totals.current_page),
+        size=_count(totals.size),
+    )
+
+
+def decode_image(body: bytes, workspace_id: str) -> Image:
+    """Read one image's own document."""
+    try:
+        return _image(body.strip(), workspace_id)
+    except _UnreadableRowError as error:
+        raise UnexpectedAnswer(f"the image's document cannot be read: {error}", workspace=workspace_id) from error
+
+
+def decode_workspaces(body: bytes) -> tuple[tuple[Workspace, ...], int, int | None]:
+    """Read one page of workspaces, the number of its rows, and the total that the service claims.
+
+    A workspace that cannot be read raises: leaving it out in silence would call a backup of "all" complete.
+    """
+    rows, totals = _listing(body)
+    return tuple(decode_workspace(bytes(raw)) for raw in rows), len(rows), _count(totals.total_elements)
+
+
+def decode_workspace(body: bytes) -> Workspace:
+    """Read one workspace's own document."""
+    try:
+        row = _row(body)
+        return Workspace(id=_id(row), name=_text(row.name))
+    except _UnreadableRowError as error:
+        raise UnexpectedAnswer(f"a workspace cannot be read: {error}") from error
+
+
+def _listing(body: bytes, *, workspace: str | None = None) -> tuple[list[msgspec.Raw] | list[bytes], _Totals]:
+    rows: list[msgspec.Raw] | list[bytes]
+    try:
+        listing = _LISTING.decode(body)
+        rows, page = listing.data, bytes(listing.page)
+    except _NOT_JSON:
+        split = _split(body)
+        if split is None:
+            raise UnexpectedAnswer("the answer is not a listing", bytes=len(body), workspace=workspace) from None
+        rows, page = split
+    try:
+        return rows, _TOTALS.decode(page)
+    except _NOT_JSON:
+        return rows, _Totals()
+
+
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:"]', re.DOTALL)
+
+
+def _split(body: bytes) -> tuple[list[bytes], bytes] | None:
+    """Cut a listing into the text of its rows and of its page object by brackets and commas alone.
+
+    For a page that no JSON reader takes as a whole, because one row is nested too deep, holds half a surrogate
+    pair or is not UTF-8, so that only that row is lost. None: this is not an object with a list `data`.
+    """
+    if not body.lstrip().startswith(b"{"):
+        return None
+    rows: list[bytes] = []
+    page, key, last = b"null", b"", b""
+    depth = start = 0
+    found = inside = False  # whether there is a list `data`, and whether we are in it
+    for token in _TOKEN.finditer(body):
+        text, end = token.group(), token.end()
+        part = body[start : token.start()] if depth <= 2 and text in b",]}" else b""
+        if depth == 1 and text == b":":
+            key, start = last, end
+        elif depth == 1 and text in b",}" and key == b'"page"':
+            page = part
+        elif depth == 2 and inside and text in b",]":
+            if part.strip() or text == b",":
+                rows.append(part.strip())
+            inside, start = text == b",", end
+        if text in b"[{":
+            if depth == 1 and key == b'"data"' and text == b"[":
+                rows, start, found, inside = [], end, True, True
+            depth += 1
+        elif text in b"]}":
+            depth -= 1
+            if depth == 0:
+                return (rows, page) if found and not body[end:].strip() else None
+        elif text == b'"':  # a string that never ends
+            return None
+        last = text
+    return None
+
+
+def _image(document: bytes, workspace_id: str) -> Image:
+    row = shown = _row(document)
+    kept = without_signatures(document)
+    if kept is not document:  # the words that we keep come from what we keep; the id and the link stay true
+        shown = _row(kept)
+    return Image(
+        id=_id(row),
+        workspace_id=workspace_id,
+        updated_at=_text(shown.updated_at),
+        created_at=_text(shown.created_at),
+        prompt=_text(shown.prompt),
+        model=_text(shown.model),
+        created_by=_text(shown.created_by_user_id),
+        generation_id=_text(shown.generation_id),
+        width=_number(shown.image_width),
+        height=_number(shown.image_height),
+        size=_number(shown.image_size),
+        content=_link(row.links),
+        document=kept,
+    )
+
+
+def _row(document: bytes) -> _Row:
+    try:
+        if not document.isascii():
+            document.decode()  # fields that we skip are not checked otherwise
+        return _ROW.decode(document)
+    except msgspec.ValidationError:
+        return _odd_row(document)
+    except _NOT_JSON as error:
+        raise _UnreadableRowError(_reason(error)) from error
+
+
+def _odd_row(document: bytes) -> _Row:
+    """Read what msgspec takes for JSON but not for a row: numbers out of its range, or no object at all."""
+    try:
+        _SYNTAX.decode(document)
+        found = json.loads(document, parse_int=_integer)
+    except _NOT_JSON as error:
+        raise _UnreadableRowError(_reason(error)) from error
+    if not isinstance(found, dict):
+        raise _UnreadableRowError("not an object")
+    return msgspec.convert(found, _Row)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case RecursionError():
+            return "nested too deep"
+        case UnicodeDecodeError():
+            return "not UTF-8"
+        case _:
+            return "not JSON"
+
+
+def _name(document: bytes) -> str:
+    """Name a row that cannot be read: by its id if a more lenient reader finds one, else by its digest."""
+    try:
+        found = json.loads(document, strict=False, parse_int=_integer)
+        return _id(msgspec.convert(found, _Row))
+    except (*_NOT_JSON, _UnreadableRowError):
+        return f"?{sha256(document).hexdigest()[:16]}"
+
+
+def _id(row: _Row) -> str:
+    text = row.id
+    if isinstance(text, int) and not isinstance(text, bool):
+        text = str(text)
+    if not isinstance(text, str) or not text:
+        raise _UnreadableRowError("no id")
+    if "\0" in text or not _encodable(text):
+        raise _UnreadableRowError("an id that cannot be written down")
+    return text
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, str):
+        value = _integer(value)
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return value
+    return None
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return number if number is not None and number >= 0 else None
+
+
+def _integer(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:  # also for more digits than Python is willing to read
+        return None
+
+
+def _link(links: object) -> str | None:
+    content = links.get("content") if isinstance(links, dict) else None
+    if isinstance(content, dict):  # as HAL writes it
+        content = content.get("href")
+    return content if isinstance(content, str) else None
+
+
+# --- signatures ---------------------------------------------------------------------------------------
+
+# Inside a JSON string `/`, `&`, `?` and `=` may be written as escapes, and a URL may hold another one, encoded.
+_ADDRESS = re.compile(rb'(?i:https?):(?:/|\\/){2}[^"\s]*')
+_SIGNATURE = re.compile(
+    rb"""(?ix)
+    ( (?: [?&\#;] | \\u0026 | \\u003f | %26 | %3f )  # a parameter begins
+      (?: [\w.-]*+ (?: (?<=signature) | (?<=credential) | (?<=token) | (?<=secret) | (?<=password) | (?<=hmac)
+                     | (?<=jwt) | (?<=api[_-]key) | (?<=apikey) | (?<=accesskeyid) | (?<=key-pair-id) )
+        | sig | policy | googleaccessid )
+      (?: = | \\u003d | %3d ) )
+    (?: [^&\#\s"\\] | \\/ | \\u(?!0026)[0-9a-f]{4} )++  # its value
+    """
+)
+
+
+def without_signatures(document: bytes) -> bytes:
+    """Blank the values of signature parameters in the URLs inside a JSON text; the same object if there are none."""
+    if b"?" not in document and b"\\u003" not in document and b"#" not in document:
+        return document
+    blanked = _ADDRESS.sub(lambda address: _SIGNATURE.sub(rb"\1REDACTED", address.group()), document)
+    return document if blanked == document else blanked
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+_LONGEST_ERROR_BODY = 64 * 1024
+_LONGEST_ERROR_TEXT = 200
+# What a service may echo and must not be repeated: bearer tokens, queries, and anything long and random.
+_ECHO = re.compile(r"(?i)bearer\s+\S+|\?[^\s=]+=\S+|[\w.~+/=-]{32,}|((?:token|secret|password)\s*[=:]\s*)\S+")
+
+
+def decode_error(status: int, body: bytes) -> tuple[str, str | None]:
+    """Read the service's words about an error, and its machine-readable code; never a token that it echoed."""
+    words: list[str] = []
+    code: object = None
+    try:
+        found = msgspec.json.decode(body) if len(body) <= _LONGEST_ERROR_BODY else None
+    except _NOT_JSON:
+        found = None  # a gateway's HTML says no more than the status does
+    if isinstance(found, dict):
+        code = found.get("code")
+        words = list(_error_words(found))
+    text = _plain(": ".join(dict.fromkeys(words))) or _phrase(status)
+    return text, _plain(str(code)) if isinstance(code, str | int) else None
+
+
+def _error_words(found: dict[str, object]) -> Iterator[str]:
+    for name in ("error", "error_description", "message"):
+        value = found.get(name)
+        if isinstance(value, str) and value:
+            yield value
+    errors = found.get("errors")
+    for item in errors if isinstance(errors, list) else ():
+        if isinstance(item, dict):
+            parts = (item.get("field"), item.get("message") or item.get("type"))
+            yield " ".join(str(part) for part in parts if isinstance(part, str | int))
+
+
+def _plain(text: str) -> str:
+    """One line of printable text, bounded, with everything blanked that looks like a credential."""
+    printable = "".join(character if character.isprintable() else " " for character in text[:2000])
+    blanked = _ECHO.sub(r"\1…", " ".join(printable.split()))
+    return blanked if len(blanked) <= _LONGEST_ERROR_TEXT else f"{blanked[: _LONGEST_ERROR_TEXT - 1]}…"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
+
+# --- links --------------------------------------------------------------------------------------------
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_ABSOLUTE = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_ILLEGAL = re.compile(r"[^A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]|%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def content_links(link: str, base: str) -> tuple[URL, ...]:
+    """Say where a content link may point, the likeliest first; the next is worth asking after a 404 only.
+
+    The documentation leaves open whether links are absolute, relative to the host or to the base URL. A signed
+    URL is not touched: a character that is quoted anew breaks the signature.
+    """
+    link = link.strip(" ")
+    if not link:
+        raise Refused("no content link")
+    if _CONTROL.search(link) or not _encodable(link):
+        raise _broken("a control character")
+    root = URL(base, encoded=True)
+    host = f"{root.scheme}://{root.raw_authority}"
+    if link.startswith("//"):
+        candidates = [f"{root.scheme}:{link}"]
+    elif _SCHEME.match(link):
+        candidates = [link]
+    else:
+        candidates = _relative(link, base, host, root.raw_path.rstrip("/"))
+    return tuple(_address(candidate) for candidate in dict.fromkeys(candidates))
+
+
+def _relative(link: str, base: str, host: str, prefix: str) -> list[str]:
+    if not link.startswith("/"):
+        return [f"{base}/{link}", *_relative(f"/{link}", base, host, prefix)]
+    if prefix and link.startswith(f"{prefix}/"):
+        return [host + link]
+    if link.startswith(("/image-service/", "/workspace-service/")):
+        return [base + link, host + link]
+    if link.startswith("/v1/"):
+        return [f"{base}/image-service{link}", base + link, host + link]
+    return [host + link, base + link]
+
+
+def _address(text: str) -> URL:
+    found = _ABSOLUTE.fullmatch(text)
+    if found is None:
+        raise _broken("neither http nor https")
+    scheme, authority, rest = found.groups()
+    if "@" in authority:
+        raise _broken("a name or password in it")
+    try:
+        site = URL(f"{scheme.lower()}://{authority}")  # writes the host as IDNA
+    except ValueError as error:
+        raise _broken("not an address") from error
+    if not site.raw_host or _ILLEGAL.search(site.raw_host.replace("%", "")):
+        raise _broken("no host that could be asked")
+    rest = _ILLEGAL.sub(lambda character: quote(character.group(), safe=""), rest)
+    if not rest.startswith("/"):
+        rest = f"/{rest}"
+    return URL(f"{site.scheme}://{site.raw_authority}{rest}", encoded=True)
+
+
+def _broken(reason: str) -> Refused:
+    return Refused("broken content link", reason=reason)

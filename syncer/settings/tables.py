@@ -1,0 +1,178 @@
+"""Say what can be set: one frozen dataclass per table with its defaults, and what must agree between them.
+
+The annotations name the reader of `values` that pydantic calls for each value. Built directly, as tests do, a table
+takes its values as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ConfigDict, PlainValidator, with_config
+
+from syncer.settings import values
+from syncer.settings.secrets import Secret, secret
+from syncer.settings.values import FULL, QUICK
+
+_Address = Annotated[str, PlainValidator(values.api_address)]
+_Command = Annotated[str, PlainValidator(values.command)]
+_Count = Annotated[int, PlainValidator(values.whole(0))]
+_Flag = Annotated[bool, PlainValidator(values.flag)]
+_Location = Annotated[Path, PlainValidator(values.location)]
+_Number = Annotated[float, PlainValidator(values.number)]
+_Origin = Annotated[str, PlainValidator(values.origin)]
+_Percent = Annotated[float, PlainValidator(values.percent)]
+_Positive = Annotated[int, PlainValidator(values.whole(1))]
+_Schedule = Annotated[str, PlainValidator(values.schedule)]
+_Seconds = Annotated[float, PlainValidator(values.seconds)]
+_Secret = Annotated[Secret, PlainValidator(secret)]
+_Size = Annotated[int, PlainValidator(values.size)]
+_SomeSize = Annotated[int, PlainValidator(values.some_size)]
+_Text = Annotated[str, PlainValidator(values.text)]
+
+_strict = with_config(ConfigDict(extra="forbid", hide_input_in_errors=True))
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """Where the service is, and where its credentials are kept."""
+
+    url: _Address = "https://app.neuroflash.com/api"
+    token_url: _Address = "https://id.neuroflash.com/oauth/v2/token"  # noqa: S105 - an address, not a token
+    client_id: _Text | None = None
+    client_secret: _Secret | None = None
+    client_secret_file: _Location | None = None
+    client_secret_command: _Command | None = None
+    token_file: _Location | None = None
+    content_origins: tuple[_Origin, ...] = ("https://storage.googleapis.com",)
+    ca_file: _Location | None = None
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class ArchiveSettings:
+    path: _Location
+    reserve: _Size = 1 << 30
+    sidecars: _Flag = True
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """How much at once, how large, how long; 0 lifts `downloads_per_workspace` and `requests_per_second`."""
+
+    downloads: _Positive = 32
+    downloads_per_workspace: _Count = 0
+    uploads: _Positive = 4
+    requests_per_second: _Number = 0
+    image_bytes: _SomeSize = 256 << 20
+    retries: _Count = 5
+    retry_seconds: _Seconds = 300
+    stall_seconds: _Seconds = 60
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class SafetySettings:
+    """The deletion brake: more than both."""
+
+    max_gone_items: _Count = 25
+    max_gone_percent: _Percent = 5
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """Each a cron line in UTC with the days of the week as names, an interval for `parse_duration`, or "" for never."""
+
+    quick: _Schedule = QUICK
+    full: _Schedule = FULL
+    verify: _Schedule = ""
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class WorkspaceSettings:
+    """One workspace; the id `*` stands for every one that the credentials can reach."""
+
+    id: _Text
+    name: _Text | None = None
+    watch: _Location | None = None
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class Settings:
+    archive: ArchiveSettings
+    workspaces: tuple[WorkspaceSettings, ...]
+    service: ServiceSettings = field(default_factory=ServiceSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    safety: SafetySettings = field(default_factory=SafetySettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    source: Path | None = None  # the file they came from
+
+
+TABLES: dict[str, tuple[str, ...]] = {
+    name: tuple(option.name for option in fields(table))
+    for name, table in {
+        "service": ServiceSettings,
+        "archive": ArchiveSettings,
+        "limits": LimitSettings,
+        "safety": SafetySettings,
+        "schedule": ScheduleSettings,
+    }.items()
+}
+WORKSPACE = tuple(option.name for option in fields(WorkspaceSettings))
+
+_CREDENTIALS = ("client_secret", "client_secret_file", "client_secret_command", "token_file")
+
+
+def clashing_credentials(service: Mapping[str, object]) -> Iterator[str]:
+    given = [key for key in _CREDENTIALS if key in service]
+    if given == ["token_file"] and "client_id" in service:
+        given.append("client_id")
+    elif len(given) < 2:
+        return
+    yield f"service: want one source of credentials, got {' and '.join(given)}"
+
+
+def clashing_workspaces(rows: object, tables: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+    """Judge the workspaces against each other. Rows that are wrong in themselves have their own complaints."""
+    if not isinstance(rows, list | tuple):
+        return
+    if not rows:
+        yield 'workspaces: missing; name at least one, or "*" for every one that the credentials can reach'
+    names: dict[object, str] = {}
+    folders = {"archive.path": tables["archive"].get("path")}
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict):
+            continue
+        here = f"workspaces[{index}]"
+        if row.get("id") == "*":
+            yield from (
+                f'{here}.{key}: "*" stands for many; give the workspace an entry of its own'
+                for key in ("name", "watch")
+                if row.get(key) is not None
+            )
+        for key in ("id", "name"):
+            if not isinstance(word := row.get(key), str):
+                continue
+            holder = names.setdefault(word, f"{here}.{key}")
+            if not holder.startswith(f"{here}."):
+                yield f"{here}.{key}: {word!r} is {holder} already"
+        if isinstance(watch := row.get("watch"), Path):
+            # What syncer writes must not be uploaded, and no file twice.
+            yield from (f"{here}.watch: overlaps {other}" for other, at in folders.items() if _overlap(watch, at))
+            folders[f"{here}.watch"] = watch
+
+
+def _overlap(one: Path, other: object) -> bool:
+    if not isinstance(other, Path):
+        return False
+    first, second = Path(os.path.normpath(one)), Path(os.path.normpath(other))
+    return first.is_relative_to(second) or second.is_relative_to(first)

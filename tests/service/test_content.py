@@ -1,0 +1,123 @@
+"""What headers say about a body, and undoing its encoding."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import zlib
+from contextlib import aclosing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from syncer.errors import Damaged, UnexpectedAnswer
+from syncer.service import content
+
+MD5, SHA256, CRC = hashlib.md5(b"x").digest(), hashlib.sha256(b"x").digest(), b"\x01\x02\x03\x04"
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def headers(*pairs: tuple[str, str]) -> CIMultiDictProxy[str]:
+    return CIMultiDictProxy(CIMultiDict(pairs))
+
+
+async def unpacked(parts: list[bytes], encoding: str | None) -> bytes:
+    async def chunks():
+        for part in parts:
+            yield part
+
+    async with aclosing(content.decoded(chunks(), encoding)) as decoded:
+        return b"".join([piece async for piece in decoded])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "found"),
+    [
+        ([("Content-MD5", b64(MD5))], {"md5": MD5}),
+        ([("X-Goog-Hash", f"crc32c={b64(CRC)},md5={b64(MD5)}")], {"crc32c": CRC, "md5": MD5}),
+        ([("x-goog-hash", f"crc32c={b64(CRC)}"), ("x-goog-hash", f"md5={b64(MD5)}")], {"crc32c": CRC, "md5": MD5}),
+        ([("Digest", f"SHA-256={b64(SHA256)}, unixsum=5")], {"sha256": SHA256}),
+        ([("Repr-Digest", f"sha-256=:{b64(SHA256)}:, sha-512=:AAAA:")], {"sha256": SHA256}),
+        ([("Content-Digest", f"sha-256=:{b64(SHA256)}:")], {"sha256": SHA256}),
+        ([("Content-MD5", "rubbish!"), ("x-goog-hash", "md5"), ("Digest", "=,;"), ("Repr-Digest", "")], {}),
+        ([("Content-MD5", b64(SHA256)), ("x-goog-hash", "crc32c=é")], {}),
+        ([("x-goog-hash", f"md5={b64(MD5)}"), ("x-goog-stored-content-encoding", "gzip")], {}),
+        ([("x-goog-hash", f"md5={b64(MD5)}"), ("x-goog-stored-content-encoding", "identity")], {"md5": MD5}),
+        ([], {}),
+    ],
+)
+def test_stated_hashes_are_found_wherever_they_are(pairs, found):
+    """Each header in use is read, several values and several headers too; what is malformed says nothing."""
+    assert content.digests(headers(*pairs)) == found
+
+
+def test_length_and_type_are_read_or_unknown():
+    """A header that is missing or odd is one that says nothing."""
+    assert content.length(headers(("Content-Length", "12"))) == 12
+    assert [content.length(headers(("Content-Length", odd))) for odd in ("", "-1", "1e3", "x")] == [None] * 4
+    assert content.media_type(headers(("Content-Type", "Image/PNG; a=b"))) == "image/png"
+    assert content.media_type(headers(("Content-Type", ""))) is content.media_type(headers()) is None
+
+
+def test_unknown_encoding_is_unexpected():
+    """What nobody asked for and we cannot undo is no picture."""
+    assert content.encoding(headers(("Content-Encoding", "identity"))) is None
+    assert content.encoding(headers(("Content-Encoding", "X-GZIP"))) == "gzip"
+    for odd in ("br", "gzip, gzip", "gzip, identity", "zstd"):
+        with pytest.raises(UnexpectedAnswer):
+            content.encoding(headers(("Content-Encoding", odd)))
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+@given(data=st.binary(max_size=2000), at=st.integers(0, 2000))
+async def test_packed_bodies_come_out_as_they_went_in(data, at):
+    """gzip, gzip in two members, zlib and bare deflate are undone wherever the network cut them."""
+    for encoding, packed in [
+        (None, data),
+        ("gzip", gzip.compress(data)),
+        ("gzip", gzip.compress(data[:7]) + gzip.compress(data[7:])),
+        ("deflate", zlib.compress(data)),
+    ]:
+        assert await unpacked([part for part in (packed[:at], packed[at:]) if part], encoding) == data
+    assert await unpacked([raw_deflate(b"picture" * 9)], "deflate") == b"picture" * 9
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress(b"picture" * 50)[:-9]),
+        ("gzip", gzip.compress(b"picture" * 50)[:-1]),
+        ("gzip", gzip.compress(b"picture") + b"trailing"),
+        ("gzip", b"not packed"),
+        ("gzip", b""),
+        ("deflate", zlib.compress(b"picture" * 50)[:-2]),
+        ("deflate", zlib.compress(b"picture") + b"trailing"),
+    ],
+)
+async def test_broken_packing_is_damage(encoding, packed):
+    """A packed body that is cut, continued or not packed at all does not pass for whole."""
+    with pytest.raises(Damaged):
+        await unpacked([packed], encoding)
+
+
+async def test_bomb_comes_in_small_pieces():
+    """What a small body unpacks to is handed over piece by piece, so that a reader's limit can stop it."""
+    packed = gzip.compress(bytes(20_000_000))
+
+    async def chunks():
+        yield packed
+
+    async with aclosing(content.decoded(chunks(), "gzip")) as pieces:
+        sizes = [len(piece) async for piece in pieces]
+    assert sum(sizes) == 20_000_000
+    assert max(sizes) <= 256 * 1024

@@ -1,0 +1,435 @@
+"""Shifting pages become each image once, and "whole" is said only when it is so."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from syncer.model import Image, ImagePage, Unreadable
+from syncer.service.listing import Ids, Listing, Unproven, Whole
+
+
+def image(name: object, created_at: str | None = "2026-01-01T00:00:00Z") -> Image:
+    """One listed image."""
+    return Image(id=str(name), workspace_id="w", updated_at=None, created_at=created_at)
+
+
+def images(count: int) -> list[Image]:
+    """So many images, newest first."""
+    return [image(number) for number in range(count, 0, -1)]
+
+
+def page_of(rows: list[Image], number: int, size: int) -> ImagePage:
+    """A page as an honest service answers it."""
+    shown = rows[(number - 1) * size : number * size]
+    pages = -(-len(rows) // size)
+    return ImagePage(images=tuple(shown), rows=len(shown), total=len(rows), pages=pages, number=number, size=size)
+
+
+def untold(page: ImagePage) -> ImagePage:
+    """The same page of a service that says nothing about its listing."""
+    return replace(page, total=None, pages=None, number=None, size=None)
+
+
+def read(answer: Callable[[int], ImagePage], *, size: int = 5, patience: int = 20_000) -> tuple[Listing, list[str]]:
+    """Read a listing to its end; the answer is the listing and the ids that it passed on, in order."""
+    listing = Listing(size=size)
+    passed: list[str] = []
+    while listing.next is not None:
+        assert listing.pages < patience, "the listing does not end"
+        passed += [one.id for one in listing.take(answer(listing.next))]
+    assert len(passed) == len(set(passed)), "an image was passed on twice"
+    return listing, passed
+
+
+def scripted(*sweeps: Iterable[ImagePage]) -> Callable[[int], ImagePage]:
+    """Answer with these pages one after another, whatever is asked."""
+    pages = iter([page for sweep in sweeps for page in sweep])
+    return lambda number: next(pages)
+
+
+# --- a listing that stands still ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "pages"), [(1, 1), (4, 1), (5, 2), (12, 3), (15, 4)])
+def test_a_still_listing_is_whole_after_one_sweep(count, pages):
+    """Totals that agree with the rows are proof; only a full last page costs a request more."""
+    rows = images(count)
+    listing, passed = read(lambda number: page_of(rows, number, 5))
+    assert passed == [one.id for one in rows]
+    assert listing.verdict == Whole()
+    assert (listing.sweeps, listing.pages, listing.total) == (1, pages, count)
+
+
+def test_without_totals_the_same_rows_twice_are_whole():
+    """A service that says no totals is read until two sweeps show the same rows."""
+    rows = images(12)
+    listing, passed = read(lambda number: untold(page_of(rows, number, 5)))
+    assert len(passed) == 12
+    assert (listing.verdict, listing.sweeps, listing.pages) == (Whole(), 2, 8)
+
+
+@pytest.mark.parametrize("total", [0, None])
+def test_an_empty_listing_is_believed_when_it_is_empty_twice(total):
+    """One empty answer may be an accident of the service."""
+    listing, passed = read(lambda number: ImagePage(images=(), total=total, pages=total, size=5))
+    assert (listing.verdict, listing.sweeps, listing.pages, passed) == (Whole(), 2, 2, [])
+
+
+def test_an_empty_first_answer_that_was_an_accident_is_corrected():
+    """If the second ask shows images, they are what counts."""
+    rows = images(7)
+    answers = [ImagePage(images=(), total=0, size=5), page_of(rows, 1, 5), page_of(rows, 2, 5)]
+    listing, passed = read(scripted(answers))
+    assert (listing.verdict, len(passed)) == (Whole(), 7)
+
+
+def test_the_service_may_give_smaller_or_larger_pages_than_asked():
+    """What the service says or shows as its page size is the page size."""
+    rows = images(23)
+    for size in (3, 50):
+        listing, passed = read(lambda number, size=size: page_of(rows, number, size), size=5)
+        assert (len(passed), listing.verdict, listing.sweeps) == (23, Whole(), 1)
+
+
+def test_smaller_pages_than_the_service_says_do_not_end_the_listing():
+    """Short pages are not the last page as long as totals promise more."""
+    rows = images(23)
+    listing, passed = read(lambda number: replace(page_of(rows, number, 3), size=5, pages=5))
+    assert (len(passed), listing.verdict) == (23, Whole())
+
+
+def test_a_listing_that_was_not_read_to_its_end_proves_nothing():
+    """A quick pass stops early, and must not look like a whole."""
+    listing = Listing(size=5)
+    listing.take(page_of(images(12), 1, 5))
+    assert isinstance(listing.verdict, Unproven)
+    assert listing.next == 2
+
+
+def test_a_page_after_the_end_is_a_mistake_of_the_caller():
+    """There is nothing to take once the verdict stands."""
+    listing, _ = read(lambda number: page_of(images(2), number, 5))
+    with pytest.raises(ValueError, match="ended"):
+        listing.take(page_of(images(2), 1, 5))
+
+
+# --- rows that cannot be read -------------------------------------------------------------------------
+
+
+def test_unreadable_rows_are_named_once_and_count_as_rows():
+    """They are known by name, counted by the stop rules, and no image is lost for them."""
+    bad = Unreadable("?0123", "not JSON")
+    pages = [
+        ImagePage(images=tuple(images(4)), unreadable=(bad,), rows=5, total=7, pages=2, size=5),
+        ImagePage(images=(image("x"),), unreadable=(bad,), rows=2, total=7, pages=2, size=5),
+    ]
+    listing, passed = read(scripted(pages, pages))
+    assert listing.unreadable == (bad,)
+    assert bad.name in listing.seen
+    assert (len(passed), listing.verdict, listing.sweeps) == (5, Whole(), 2)  # one row twice: the totals do not add up
+
+
+def test_a_row_that_becomes_readable_is_passed_on_after_all():
+    """What a later page makes readable is an image like any other, and no longer unreadable."""
+    first = ImagePage(images=(image(2),), unreadable=(Unreadable("1", "?"),), rows=2)
+    rows = untold(page_of(images(2), 1, 5))
+    empty = ImagePage(images=())
+    listing, passed = read(scripted([first, empty], [rows, empty], [rows, empty], [rows, empty]))
+    assert (passed, listing.unreadable) == (["2", "1"], ())
+    assert listing.verdict == Whole()
+
+
+# --- totals that lie ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"total": 0, "pages": 0},
+        {"total": 3, "pages": 1},
+        {"total": 10, "pages": 2},
+        {"total": None, "pages": 1},
+        {"total": 23, "pages": 1},
+        {"total": 24, "pages": 5},
+        {"total": None, "pages": None, "size": None},
+        {"total": 0, "pages": None, "size": None},
+        {"number": 1},
+        {"size": 0},
+        {"size": 500},
+        {"pages": 9},
+    ],
+)
+def test_claims_that_do_not_agree_with_the_rows_do_not_cut_us_off(claims):
+    """Totals that are too low, missing or absurd cost further requests, not images."""
+    rows = images(23)
+    listing, passed = read(lambda number: replace(page_of(rows, number, 5), **claims))
+    assert (len(passed), listing.verdict) == (23, Whole())
+    assert listing.sweeps <= 2
+
+
+@pytest.mark.parametrize("count", [120, 400])
+def test_totals_that_are_far_too_low_are_not_a_bound(count):
+    """The bound against endless growth does not fall below what the rows have refuted."""
+    rows = images(count)
+    listing, passed = read(lambda number: replace(page_of(rows, number, 5), total=5, pages=1))
+    assert (len(passed), listing.verdict) == (count, Whole())
+
+
+def test_rows_that_come_twice_make_the_totals_disagree_but_converge():
+    """A service that counts an image twice is believed when it shows the same again."""
+    rows = [*images(12), image(3)]
+    listing, passed = read(lambda number: page_of(rows, number, 5))
+    assert (len(passed), listing.verdict, listing.sweeps) == (12, Whole(), 2)
+
+
+def test_a_last_page_that_is_repeated_beyond_the_end_is_an_end():
+    """Some services answer a page beyond the last with the last one."""
+    rows = images(15)
+    listing, passed = read(lambda number: page_of(rows, min(number, 3), 5))
+    assert (len(passed), listing.verdict, listing.pages) == (15, Whole(), 8)
+
+
+# --- shapes that never prove anything, and end ---------------------------------------------------------
+
+
+def test_an_empty_page_where_rows_were_promised_is_read_past_but_proves_nothing():
+    """A hole in the listing is a loss of the service's, and never "complete"."""
+    rows = images(23)
+    hole = ImagePage(images=(), total=23, pages=5, size=5)
+    listing, passed = read(lambda number: hole if number == 3 else page_of(rows, number, 5))
+    assert len(passed) == 18
+    assert listing.verdict == Unproven("page 3 was empty although more was promised")
+
+
+@pytest.mark.parametrize("total", [1, 23, 10**9])
+def test_no_rows_at_all_under_a_total_are_not_an_empty_listing(total):
+    """An empty answer never looks like "everything was deleted", however often it is given."""
+    listing, _ = read(lambda number: ImagePage(images=(), total=total, size=5))
+    assert isinstance(listing.verdict, Unproven)
+
+
+def test_a_listing_that_suddenly_claims_to_be_empty_is_not_believed_at_once():
+    """An outage that answers "nothing there" midway is no proof, and what comes after it counts."""
+    rows = images(23)
+    nothing = ImagePage(images=(), total=0, pages=0, size=5)
+    start = [page_of(rows, number, 5) for number in (1, 2)]
+    again = [page_of(rows, number, 5) for number in range(1, 6)]
+    listing, passed = read(scripted(start, [nothing, nothing], again))
+    assert (len(passed), listing.verdict) == (23, Whole())
+
+
+@pytest.mark.parametrize("claims", [{}, {"total": 100, "pages": 20}, {"total": 10, "pages": 2}, {"total": 0}])
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_same_page_for_ever_is_noticed(claims, count):
+    """A service that ignores the page number shows a part, and we do not take the part for the whole."""
+    rows = tuple(images(count))
+    page = ImagePage(images=rows, rows=count, **claims)
+    listing, passed = read(lambda number: page, patience=50)
+    assert (len(passed), listing.verdict) == (count, Unproven("the service shows the same page again and again"))
+
+
+def test_a_listing_that_grows_for_ever_ends():
+    """Every page shows new images and a larger total; we leave off at a bound."""
+
+    def answer(number: int) -> ImagePage:
+        rows = tuple(image(f"{number}-{row}-{random.random()}") for row in range(5))
+        return ImagePage(images=rows, rows=5, total=100 + 5 * number, pages=20 + number, size=5)
+
+    listing, _ = read(answer, patience=500)
+    assert isinstance(listing.verdict, Unproven)
+    assert listing.sweeps == 8
+
+
+def test_rows_without_totals_and_without_end_are_left_at_a_bound():
+    """Ten thousand pages are the most that are read of a listing that does not say how long it is."""
+    listing, _ = read(lambda number: ImagePage(images=(image(number),), rows=1), size=1)
+    assert listing.verdict == Unproven("the listing had no end after 10000 pages")
+    assert listing.pages == 10_000
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_is_answered_the_listing_ends(seed):
+    """Random rows under random claims never keep us for ever, and nothing is passed on twice."""
+    dice = random.Random(seed)
+
+    def claim() -> int | None:
+        return dice.choice([None, 0, dice.randrange(40), dice.randrange(400)])
+
+    def answer(number: int) -> ImagePage:
+        rows = tuple(image(dice.randrange(60)) for _ in range(dice.choice([0, 3, 5, 5, 5, 9])))
+        return ImagePage(images=rows, rows=len(rows), total=claim(), pages=claim(), number=claim(), size=claim())
+
+    read(answer, patience=5_000)
+
+
+# --- a listing that moves -----------------------------------------------------------------------------
+
+
+def test_a_drop_of_the_total_is_made_good_by_stepping_back():
+    """A deletion above pulls a row to a page that was read; the drop says how far to go back."""
+    rows = images(12)
+    asked = []
+
+    def answer(number: int) -> ImagePage:
+        asked.append(number)
+        page = page_of(rows, number, 5)
+        if len(asked) == 1:
+            del rows[0]
+        return page
+
+    listing, passed = read(answer)
+    assert asked == [1, 2, 1, 2, 3]
+    assert len(passed) == 12
+    assert (listing.verdict, listing.sweeps) == (Whole(), 1)
+
+
+def test_a_drop_of_several_pages_goes_back_as_many():
+    """Twelve deletions at pages of five: three pages back."""
+    rows = images(40)
+    asked = []
+
+    def answer(number: int) -> ImagePage:
+        asked.append(number)
+        page = page_of(rows, number, 5)
+        if len(asked) == 4:
+            del rows[:12]
+        return page
+
+    listing, passed = read(answer)
+    assert asked == [1, 2, 3, 4, 5, 2, 3, 4, 5, 6]
+    assert (len(passed), listing.verdict) == (40, Whole())
+
+
+def test_what_an_image_from_before_the_run_is_is_told_by_the_services_clock():
+    """New images do not keep a listing from settling; one with an old or no readable time does."""
+    before, after = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01+00:00"
+    for created_at, sweeps in ((after, 3), (before, 5), (None, 5), ("yesterday", 5)):
+        first = [image(1, before)]
+        contents = [first, [image(2, created_at), *first], [image(3, created_at), *first], first, [image(4, after)]]
+        answers = [(untold(page_of(rows, 1, 5)), ImagePage(images=())) for rows in contents]
+        listing, _ = read(scripted(*answers))
+        assert (listing.verdict, listing.sweeps) == (Whole(), sweeps)
+
+
+class Service:
+    """A model of the service: newest first, changed by others between any two of our requests."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.clock = datetime(2026, 1, 1, tzinfo=UTC)
+        self.rows: list[Image] = []
+        self.created = 0
+        for _ in range(count):
+            self.create()
+
+    def create(self) -> None:
+        """Put a new image on top; several may share a second."""
+        self.clock += timedelta(seconds=self.dice.choice([0, 0, 1]))
+        self.created += 1
+        self.rows.insert(0, image(self.created, self.clock.isoformat()))
+
+    def delete(self) -> None:
+        """Take any image away."""
+        if self.rows:
+            del self.rows[self.dice.randrange(len(self.rows))]
+
+    def change(self) -> None:
+        """Change any image where it is."""
+        if self.rows:
+            row = self.dice.randrange(len(self.rows))
+            self.rows[row] = replace(self.rows[row], updated_at=str(self.dice.random()))
+
+    def stir(self, create: float, delete: float) -> None:
+        """Let some time pass, with so many creations and deletions on average."""
+        chances = [(self.create, create), (self.delete, delete), (self.change, 0.5)]
+        deeds = [deed for deed, rate in chances for _ in range(int(rate) + (self.dice.random() < rate % 1))]
+        self.dice.shuffle(deeds)
+        for deed in deeds:
+            deed()
+
+
+def read_while_moving(seed: int, *, create: float, delete: float, totals: bool) -> tuple[Listing, set[str]]:
+    """Read a moving listing; the answer is the listing and the images that it missed though they lived throughout."""
+    dice = random.Random(-seed - 1)
+    size = dice.choice([1, 2, 3, 5, 8])
+    service = Service(dice.randrange(0, 60), seed)
+    lived: set[str] | None = None
+
+    def answer(number: int) -> ImagePage:
+        nonlocal lived
+        alive = {row.id for row in service.rows}
+        lived = alive if lived is None else lived & alive
+        page = page_of(service.rows, number, size)
+        service.stir(create, delete)
+        return page if totals else untold(page)
+
+    listing, passed = read(answer, size=size)
+    assert lived is not None
+    assert set(passed) == {name for name in passed if name in listing.seen}
+    return listing, lived - set(passed)
+
+
+@pytest.mark.parametrize(
+    ("create", "delete"), [(0.0, 0.0), (0.02, 0.02), (0.3, 0.0), (0.0, 0.3), (0.3, 0.3), (0.1, 0.6), (1.0, 1.0), (3, 3)]
+)
+def test_whole_is_never_said_while_an_image_is_missing(create, delete):
+    """With totals, whatever is created, deleted and changed at every page: what lived throughout was passed on."""
+    whole = 0
+    for seed in range(200):
+        listing, missing = read_while_moving(seed, create=create, delete=delete, totals=True)
+        if isinstance(listing.verdict, Whole):
+            assert not missing, f"seed {seed}"
+            whole += 1
+    assert whole >= 180
+
+
+@pytest.mark.parametrize(("create", "delete"), [(0.0, 0.0), (0.02, 0.02), (0.3, 0.02), (0.1, 0.1)])
+def test_without_totals_whole_is_as_good_under_modest_rates(create, delete):
+    """Nothing but the rows to go by: sweeps that show nothing unseen are enough."""
+    for seed in range(150):
+        listing, missing = read_while_moving(seed, create=create, delete=delete, totals=False)
+        assert not (isinstance(listing.verdict, Whole) and missing), f"seed {seed}"
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3])
+def test_modest_rates_converge_within_few_sweeps(rate):
+    """A team at work does not keep a backup from ending: one or two sweeps, and rarely a few more."""
+    sweeps = [read_while_moving(seed, create=rate, delete=rate, totals=True)[0].sweeps for seed in range(100)]
+    assert sum(sweeps) <= 200
+    assert max(sweeps) <= 5
+
+
+# --- remembering ids ----------------------------------------------------------------------------------
+
+
+def test_ids_are_remembered_through_every_growth():
+    """The table answers as a dictionary would."""
+    ids, model = Ids(), {}
+    dice = random.Random(7)
+    for _ in range(20_000):
+        name, sweep = f"id-{dice.randrange(8_000)}", dice.randrange(1, 9)
+        assert ids.mark(name, sweep) == model.get(name, 0)
+        model[name] = sweep
+    assert len(ids) == len(model)
+    assert all((f"id-{number}" in ids) == (f"id-{number}" in model) for number in range(9_000))
+    assert None not in ids
+
+
+def test_a_hundred_thousand_ids_take_a_few_megabytes():
+    """What a listing remembers stays small beside what it lists."""
+    tracemalloc.start()
+    try:
+        ids = Ids()
+        for number in range(100_000):
+            ids.mark(f"5f0c7d1e-0000-4000-8000-{number:012d}", 1)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3_000_000
+    assert peak < 5_000_000

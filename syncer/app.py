@@ -137,4 +137,4 @@ def connect(settings: Settings, environ: Mapping[str, str]) -> Connection:
 
 def new_run(now: datetime) -> str:
     """Return a run's id: its start, to be read and sorted by people, and a few digits that make it unique."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"

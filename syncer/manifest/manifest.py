@@ -281,7 +281,9 @@ def _open_dry(path: Path) -> Database:
             db = Database(sqlite3.connect(":memory:"), execute_plugins=False)
             schema.MIGRATIONS.apply(db)
             return db
-        return Database(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True), execute_plugins=False)
+        # Reading along with a writer makes files beside the database; without a log of its own there is no writer.
+        how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+        return Database(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True), execute_plugins=False)
 
 
 def _prepare(db: Database, path: Path) -> Database:

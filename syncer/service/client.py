@@ -11,8 +11,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -151,8 +151,8 @@ class ImageService:
             fresh = {workspace.id for workspace in workspaces} - swept
             swept |= fresh
             found.update((workspace.id, workspace) for workspace in workspaces)
-            # Totals alone do not end it, for they may be too low; nor does a short page, for pages may be small.
-            if not fresh or (total is not None and read >= total and rows < PAGE_SIZE):
+            # A short page alone does not end it, for pages may be smaller than asked; nor does a total that is refuted.
+            if not fresh or (read == total and rows < PAGE_SIZE):
                 return total
         raise UnexpectedAnswer("the list of workspaces does not end", pages=MAX_WORKSPACE_PAGES)
 
@@ -174,10 +174,11 @@ class ImageService:
         return await self.retrying(lambda: self._ask_once(url, decode))
 
     async def _ask_once(self, url: URL, decode: Callable[[bytes], T]) -> T:
-        async with self._follow(url, self._perimeter.judge_api, _JSON) as answer:
-            body = await _document(answer, MAX_JSON, decode)
+        with _understanding(url):
+            async with self._follow(url, self._perimeter.judge_api, _JSON) as answer:
+                document = decode(await answer.body(MAX_JSON))
         self._answered(answer)
-        return body
+        return document
 
     # --- content --------------------------------------------------------------------------------------
 
@@ -290,12 +291,13 @@ class ImageService:
 
 async def _ask_for_token(transport: Transport, pacing: Pacing, url: URL, form: dict[str, str]) -> bytes:
     """Post the form, to this URL only: a redirect would carry the client's secret to somebody else."""
-    async with transport.send(url, Trust.FOREIGN, _JSON, form) as answer:
-        if answer.status == 200:
-            body = await _document(answer, MAX_TOKEN_ANSWER, bytes)
-            pacing.succeeded(public(url)["origin"])
-            return body
-        body = await answer.excerpt()
+    with _understanding(url):
+        async with transport.send(url, Trust.FOREIGN, _JSON, form) as answer:
+            if answer.status == 200:
+                body = await answer.body(MAX_TOKEN_ANSWER)
+                pacing.succeeded(public(url)["origin"])
+                return body
+            body = await answer.excerpt()
     if answer.status in (400, 401, 403):
         raise Unauthorized(
             "the token endpoint refuses the credentials",
@@ -312,12 +314,13 @@ async def _ask_for_token(transport: Transport, pacing: Pacing, url: URL, form: d
     )
 
 
-async def _document(answer: Answer, limit: int, decode: Callable[[bytes], T]) -> T:
-    """Read a whole document; whatever is wrong with it is an answer that cannot be understood."""
+@contextmanager
+def _understanding(url: URL) -> Iterator[None]:
+    """Whatever is wrong with a document is an answer of this origin that cannot be understood."""
     try:
-        return decode(await answer.body(limit))
+        yield
     except (Damaged, UnexpectedAnswer) as error:
-        raise UnexpectedAnswer(error.message, hint=error.hint, **{**error.facts, **public(answer.url)}) from error
+        raise UnexpectedAnswer(error.message, hint=error.hint, **{**public(url), **error.facts}) from error
 
 
 def _meaning(answer: Answer, said: str, code: str | None) -> SyncerError:

@@ -26,10 +26,10 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
 
 from syncer.model import Image, ImagePage, Unreadable, moment
 
+_QUIET_SWEEPS = 2  # so many in a row without an unseen image from before the run
 _IDLE_PAGES = 3  # so many new pages in a row without anything new: the service repeats itself
 _MOST_PAGES = 10_000  # of one sweep, where totals do not say how many there are
 
@@ -58,8 +58,8 @@ class Ids:
     """
 
     def __init__(self) -> None:
-        self._hashes = array("q", bytes(8 * 1024))  # 0 is a free slot
-        self._sweeps = array("H", bytes(2 * 1024))
+        self._hashes = array("q", [0]) * 1024  # 0 is a free slot
+        self._sweeps = array("H", [0]) * 1024
         self._count = 0
 
     def __len__(self) -> int:
@@ -94,8 +94,8 @@ class Ids:
 
     def _grow(self) -> None:
         hashes, sweeps = self._hashes, self._sweeps
-        self._hashes = array("q", bytes(16 * len(hashes)))
-        self._sweeps = array("H", bytes(4 * len(sweeps)))
+        self._hashes = array("q", [0]) * (2 * len(hashes))
+        self._sweeps = array("H", [0]) * (2 * len(sweeps))
         for key, sweep in zip(hashes, sweeps, strict=True):
             if key:
                 slot = self._slot(key)
@@ -118,7 +118,8 @@ class Listing:
         self._newest: datetime | None = None  # what existed before the run was created no later than this
         self._unseen_before = False  # whether this sweep showed an unseen image from before the run
         self._quiet = 0  # sweeps in a row that did not
-        self._last_rows: bytes | None = None
+        self._returned = 0  # ids of the last sweep that this one shows again
+        self._awaited: int | None = None  # how many there were, if the last sweep came to its end
         self._sweep = _Sweep(size)
 
     @property
@@ -139,12 +140,14 @@ class Listing:
         for image in page.images:
             before = self.seen.mark(image.id, number)
             fresh += before != number
+            self._returned += before == number - 1
             if not before or image.id in self._unreadable:
                 self._unreadable.pop(image.id, None)
                 unseen.append(image)
         for row in page.unreadable:
             before = self.seen.mark(row.name, number)
             fresh += before != number
+            self._returned += before == number - 1
             if not before:
                 self._unreadable[row.name] = row
                 self._unseen_before = True
@@ -168,22 +171,20 @@ class Listing:
 
     def _judge(self, sweep: _Sweep) -> None:
         self.sweeps += 1
-        rows = sweep.rows_read()
-        if sweep.trouble:
-            self._quiet, self._last_rows = 0, None
+        if sweep.trouble or self.sweeps == 1 or self._unseen_before:  # whatever the first sweep shows is unseen
+            self._quiet = 0
         else:
-            # The first sweep cannot be quiet: whatever it shows is unseen.
-            self._quiet = self._quiet + 1 if self.sweeps > 1 and not self._unseen_before else 0
-            if sweep.proof or self._quiet >= 2 or rows == self._last_rows:
-                self.verdict = Whole()
-                return
-            self._last_rows = rows
-        if sweep.hopeless or self.sweeps >= self._max_sweeps:
+            self._quiet += 1
+        still = self._quiet > 0 and self._returned == self._awaited
+        if not sweep.trouble and (sweep.proof or still or self._quiet >= _QUIET_SWEEPS):
+            self.verdict = Whole()
+        elif sweep.hopeless or self.sweeps >= self._max_sweeps:
             self.verdict = Unproven(sweep.trouble or f"images kept moving during all of {self.sweeps} readings")
-            return
-        self._sweep = _Sweep(self._size)
-        self._unseen_before = False
-        self.next = self._sweep.next
+        else:
+            self._awaited = None if sweep.trouble else sweep.ids
+            self._returned, self._unseen_before = 0, False
+            self._sweep = _Sweep(self._size)
+            self.next = self._sweep.next
 
 
 class _Sweep:
@@ -198,8 +199,7 @@ class _Sweep:
         self.trouble = ""  # why this sweep cannot count for anything
         self.hopeless = False  # and another would end the same way
         self._size = size
-        self._ids = 0  # distinct ones that this sweep showed
-        self._rows = blake2b(digest_size=16)
+        self.ids = 0  # distinct ones that this sweep showed
         self._covered = 0
         self._highest = 0
         self._idle = 0
@@ -218,11 +218,7 @@ class _Sweep:
         if self._first_total is None or not self._total:  # "nothing there" is never believed at once
             return False
         low, high = self._first_total - self._dropped, self._first_total + self._risen
-        return self._exact and not self.trouble and low <= self._ids <= high
-
-    def rows_read(self) -> bytes:
-        """A digest of all rows in the order in which they were shown."""
-        return self._rows.digest()
+        return self._exact and not self.trouble and low <= self.ids <= high
 
     def take(self, page: ImagePage, fresh: int) -> None:
         """Fold in the page `next`, of which `fresh` rows were new to this sweep."""
@@ -232,9 +228,7 @@ class _Sweep:
             self._size = max(page.size or self._size, page.rows)
         self._highest = max(self._highest, number)
         self._rereads += not frontier
-        self._ids += fresh
-        names = [*(image.id for image in page.images), *(row.name for row in page.unreadable)]
-        self._rows.update("\0".join([*names, ""]).encode())
+        self.ids += fresh
 
         start = (number - 1) * self._size
         self._follow(page.total, start + page.rows if fresh else 0)
@@ -269,7 +263,7 @@ class _Sweep:
     def _ends(self, page: ImagePage, number: int, *, repeated: bool) -> bool:
         """Whether the sweep has come to its natural end with this page; also notes a hole."""
         start, pages, total = (number - 1) * self._size, page.pages or 0, self._total
-        enough = total is not None and self._ids >= total
+        enough = total is not None and self.ids >= total
         if not page.rows:
             hole = not enough and (number < pages or start < (total or 0))
             if hole:
@@ -278,12 +272,14 @@ class _Sweep:
         if total is None or number < pages:
             return False  # only an empty page will end it
         # A full page never ends a sweep, lest totals that are too low cut us off, unless it lies beyond the end
-        # and shows nothing new: some services repeat their last page there.
-        return (page.rows < self._size and start + page.rows >= total) or (repeated and enough and start >= total)
+        # and shows nothing new: some services repeat their last page there. Nor does a short page before we have
+        # read as much as was promised: the pages may all be shorter than the service says.
+        last = page.rows < self._size and start + page.rows >= total and (enough or self._exact)
+        return last or (repeated and enough and start >= total)
 
     def _go_on(self, number: int) -> int | None:
         """The page after this one, unless the sweep has to be broken off."""
-        if self._idle >= _IDLE_PAGES:
+        if self._idle >= _IDLE_PAGES + self._risen // self._size:  # new images push whole pages of known ones down
             self.trouble = self.trouble or "the service shows the same page again and again"
             return None
         if number >= self._bound():

@@ -11,9 +11,10 @@ import asyncio
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
@@ -39,7 +40,7 @@ class _Origin:
     """What we have seen of one origin."""
 
     pause_until: float = 0.0
-    last_success: int = 0  # a count of successes, not a time: two of them may be in the same tick of the clock
+    successes: int = 0
     given_up: int = 0  # in a row, without a success in between
 
     @property
@@ -49,9 +50,10 @@ class _Origin:
 
 @dataclass(slots=True)
 class _Budget:
-    """The time that one piece of work has, waits and repeats included."""
+    """What one piece of work has and had: its time, waits and repeats included, and its own successes by origin."""
 
     deadline: float
+    successes: Counter[str] = field(default_factory=Counter)
 
 
 # Known to the work by context, since the turn is awaited deep inside of what is repeated.
@@ -79,7 +81,6 @@ class Pacing:
         self._sleep = sleep
         self._random = random
         self._origins: dict[str, _Origin] = {}
-        self._successes = 0
 
     @property
     def down(self) -> bool:
@@ -88,10 +89,11 @@ class Pacing:
 
     def succeeded(self, origin: str) -> None:
         """Note that the origin has answered a request in full."""
-        self._successes += 1
         seen = self._origin(origin)
-        seen.last_success = self._successes
+        seen.successes += 1
         seen.given_up = 0
+        if budget := _budget.get():
+            budget.successes[origin] += 1
 
     def pause(self, origin: str, seconds: float | None) -> None:
         """Note that the origin asked for a pause; all requests to it make it, and none longer than a retry may last."""
@@ -128,16 +130,18 @@ class Pacing:
     async def _repeat(self, attempt: Callable[[], Awaitable[T]], budget: _Budget) -> T:
         used = 0
         for tried in count():
-            mark = self._successes
+            before = self._successes_of_others(budget)
             try:
                 return await attempt()
             except SyncerError as error:
                 if not error.retryable:
                     raise
                 failure = error
-            origin = self._origins.get(str(failure.facts.get("origin")))
+            name = str(failure.facts.get("origin"))
+            origin = self._origins.get(name)
             # Where others get through, a 429 says that we are too many, not that this request is in vain.
-            crowded = failure.facts.get("status") == 429 and origin is not None and origin.last_success > mark
+            others_got_through = self._successes_of_others(budget)[name] > before[name]
+            crowded = failure.facts.get("status") == 429 and others_got_through
             used += not crowded
             remaining = budget.deadline - self._clock()
             hopeless = failure.facts.get("cause") == "tls" or (origin is not None and origin.down)
@@ -149,6 +153,9 @@ class Pacing:
             log.debug("request.retried", error=str(failure), tried=tried + 1)
             await self._sleep(min(delay, remaining))
         raise AssertionError("unreachable")
+
+    def _successes_of_others(self, budget: _Budget) -> Counter[str]:
+        return Counter({name: seen.successes - budget.successes[name] for name, seen in self._origins.items()})
 
     async def _wait_out(self, origin: _Origin) -> None:
         waited_for = 0.0

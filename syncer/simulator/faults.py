@@ -27,6 +27,10 @@ Proceed = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Action = Callable[[web.Request, Proceed], Awaitable[web.StreamResponse]]
 Matcher = Callable[[web.Request], bool]
 
+OPERATIONS = frozenset(
+    ("*", "token", "workspaces", "workspace", "models", "listing", "upload", "image", "delete", "content", "store")
+)
+
 
 @dataclass(slots=True)
 class Rule:
@@ -56,6 +60,8 @@ class Faults:
         when: Matcher = lambda request: True,
     ) -> Rule:
         """Add a rule for an operation (a route's name, or `*`), narrowed as far as said."""
+        if operation not in OPERATIONS:
+            raise ValueError(f"no operation is called {operation!r}")  # a rule that never acts would prove nothing
         wanted = {"workspace": workspace, "image": image}
 
         def matches(request: web.Request) -> bool:
@@ -139,11 +145,19 @@ def reset() -> Action:
     """Break the connection before any answer, the hard way (RST). aiohttp's client quietly asks a GET once more."""
 
     async def act(request: web.Request, proceed: Proceed) -> web.StreamResponse:
-        transport = _transport(request)
-        raw = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+        _break(request)
         return web.Response()
+
+    return act
+
+
+def unanswered() -> Action:
+    """Do what was asked, then break the connection instead of answering: did the upload arrive?"""
+
+    async def act(request: web.Request, proceed: Proceed) -> web.StreamResponse:
+        answer = await proceed(request)
+        _break(request)
+        return answer
 
     return act
 
@@ -358,6 +372,13 @@ def _raw(spoil: Callable[[bytes], tuple[int | None, bytes]]) -> Action:
         return answer
 
     return act
+
+
+def _break(request: web.Request) -> None:
+    transport = _transport(request)
+    raw = transport.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no farewell: RST
+    transport.abort()
 
 
 def _transport(request: web.Request) -> asyncio.Transport:

@@ -222,7 +222,7 @@ class Simulator:
 
 async def _listen(stack: AsyncExitStack, app: web.Application, port: int) -> str:
     """Serve an application on loopback until the stack closes; a client that hangs does not hold us up."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from syncer.archive.budget import Budget
 
 
@@ -43,24 +41,33 @@ async def test_more_than_the_whole_waits_until_it_is_alone():
     assert budget.free == 10
 
 
-@pytest.mark.parametrize("granted_first", [False, True])
-async def test_a_cancelled_claim_leaves_nothing_behind(granted_first):
-    """Cancelled while waiting, or in the moment its turn comes: the bytes go to the next."""
-    budget, log = Budget(10), []
-    holding, done = asyncio.Event(), asyncio.Event()
-    holder = asyncio.create_task(claim(budget, 10, log, "holder", holding))
-    await settle()
-    waiting = asyncio.create_task(claim(budget, 10, log, "cancelled", done))
-    behind = asyncio.create_task(claim(budget, 5, log, "behind", done))
-    await settle()
-    holding.set()
-    if granted_first:
-        while budget._waiting[0][1] is not None and not budget._waiting[0][1].done() and len(budget._waiting) == 2:
-            await asyncio.sleep(0)
-    waiting.cancel()
-    await settle()
-    assert log == ["holder", "behind"]
+async def test_a_claim_cancelled_while_it_waits_leaves_nothing_behind():
+    """The one behind it gets its turn."""
+    budget, log, done = Budget(10), [], asyncio.Event()
+    async with budget.hold(6):
+        waiting = asyncio.create_task(claim(budget, 10, log, "cancelled", done))
+        behind = asyncio.create_task(claim(budget, 4, log, "behind", done))
+        await settle()
+        waiting.cancel()
+        await settle()
+        assert log == ["behind"]
     done.set()
-    holding.set()
-    await asyncio.gather(holder, behind)
+    await behind
     assert waiting.cancelled()
+    assert budget.free == 10
+
+
+async def test_a_claim_cancelled_as_its_turn_comes_hands_the_bytes_on():
+    """Between being granted and waking up, it may be cancelled."""
+    budget, log, done = Budget(10), [], asyncio.Event()
+    async with budget.hold(10):
+        waiting = asyncio.create_task(claim(budget, 10, log, "cancelled", done))
+        behind = asyncio.create_task(claim(budget, 5, log, "behind", done))
+        await settle()
+    waiting.cancel()  # granted at the block's end, not awake yet
+    await settle()
+    assert log == ["behind"]
+    done.set()
+    await behind
+    assert waiting.cancelled()
+    assert budget.free == 10

@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from syncer.service.auth import ClientCredentials
+from syncer.service.client import Connection, ImageService
+
 
 @dataclass(frozen=True)
 class Request:
@@ -121,6 +124,46 @@ def said(error: BaseException) -> str:
     seen: list[str] = []
     chain: BaseException | None = error
     while chain is not None:
-        seen += [str(chain), repr(chain), repr(chain.args), repr(getattr(chain, "facts", "")), getattr(chain, "hint", "")]
+        seen += [
+            str(chain),
+            repr(chain),
+            repr(chain.args),
+            repr(getattr(chain, "facts", "")),
+            getattr(chain, "hint", ""),
+        ]
         chain = chain.__cause__ or chain.__context__
     return "\n".join(seen)
+
+
+class TokenEndpoint:
+    """Grants canary-token-1, canary-token-2, …"""
+
+    def __init__(self) -> None:
+        self.granted = 0
+
+    def __call__(self, request: Request) -> Reply:
+        self.granted += 1
+        return reply(body={"access_token": f"canary-token-{self.granted}", "expires_in": 1000})
+
+
+async def no_sleep(seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def service(
+    answer: Callable[[Request], Reply],
+    *,
+    token: Callable[[Request], Reply] | None = None,
+    tls: ssl.SSLContext | None = None,
+    sleep: Callable[[float], Awaitable[object]] = no_sleep,
+    on_secret: Callable[[str], None] | None = None,
+    **settings: object,
+) -> AsyncIterator[tuple[ImageService, RawServer]]:
+    """A client and the service it talks to: everything below `/api` is answered by the test."""
+    grant = token or TokenEndpoint()
+    async with serving(lambda asked: grant(asked) if asked.path == "/token" else answer(asked), tls=tls) as server:
+        defaults = {"credentials": ClientCredentials("me", Hidden(SECRET)), "stall_seconds": 5, "retries": 2}
+        connection = Connection(f"{server.url}/api", f"{server.url}/token", **{**defaults, **settings})  # type: ignore[arg-type]
+        async with ImageService.open(connection, sleep=sleep, random=lambda: 0.0, on_secret=on_secret) as opened:
+            yield opened, server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -203,11 +204,12 @@ async def test_throttling_counts_only_when_nobody_gets_through():
     crowded = Work(paced, *[unavailable(429)] * 9)
 
     async def crowd() -> str:
-        paced.succeeded(HERE)  # somebody else's
+        somebody_else = Context().run(paced.retrying, Work(paced))
+        await asyncio.create_task(somebody_else, context=Context())
         return await crowded()
 
     async def alone() -> str:
-        paced.succeeded(THERE)
+        paced.succeeded(HERE)  # our own redirect or token, which proves nothing for the rest
         return await stuck()
 
     assert await paced.retrying(crowd) == "done"

@@ -86,6 +86,7 @@ async def test_any_id_can_be_asked_for(api: Api, sim: Simulator, odd: str) -> No
     row = (await api.get(f"/image-service/v1/workspaces/{BRAND}/images/{path}")).json
 
     assert row["id"] == odd
+    assert "/../" not in row["_links"]["content"]  # a client would walk up
     assert (await api.get(row["_links"]["content"])).body == sim.workspaces[BRAND][odd].body
 
 

@@ -154,6 +154,42 @@ async def test_a_reset_connection(api: Api, sim: Simulator, image: str) -> None:
     assert (await api.content(image)).status == 200
 
 
+async def test_an_upload_that_is_never_answered(api: Api, sim: Simulator, image: str) -> None:
+    """The image is there, and the client was never told."""
+    shelf, path = sim.workspaces[SOCIAL], f"/image-service/v1/workspaces/{SOCIAL}/images"
+    sim.faults.on("upload", fault.unanswered(), times=1)
+    before = len(shelf)
+
+    with pytest.raises(aiohttp.ClientError):
+        await api.call("POST", path, json={"imageUrl": sim.signed_url(BRAND, image)})
+    assert len(shelf) == before + 1
+
+
+def test_a_rule_needs_an_operation_that_exists() -> None:
+    """A misspelt operation is an error at once, not a rule that never acts."""
+    with pytest.raises(ValueError, match="listings"):
+        fault.Faults().on("listings", fault.reset())
+
+
+async def test_every_operation_has_its_name(api: Api, sim: Simulator, image: str) -> None:
+    """A rule for everything reaches every documented endpoint."""
+    sim.faults.on("*", fault.status(500))
+    images = f"/image-service/v1/workspaces/{BRAND}/images"
+    paths = (
+        images,
+        f"{images}/{image}",
+        f"{images}/{image}/content",
+        f"/image-service/v1/workspaces/{BRAND}/image-models",
+    )
+    for path in (*paths, "/workspace-service/v1/workspaces", f"/workspace-service/v1/workspaces/{BRAND}"):
+        assert (await api.get(path)).status == 500
+    for method, path in (("POST", images), ("DELETE", f"{images}/{image}"), ("POST", sim.token_url)):
+        assert (await api.call(method, path)).status == 500
+    assert (await api.get(sim.signed_url(BRAND, image), headers={})).status == 500
+
+    assert sim.counts.keys() == fault.OPERATIONS - {"*"}
+
+
 async def test_a_stalled_body(api: Api, sim: Simulator, image: str) -> None:
     """A part arrives, the rest only when the event is set."""
     whole, go_on = sim.workspaces[BRAND][image].body, asyncio.Event()
@@ -282,7 +318,8 @@ async def test_an_error_is_not_spoiled(api: Api, sim: Simulator) -> None:
     """Edits are for good answers: a refusal passes as it is."""
     sim.faults.on("*", fault.empty())
 
-    assert (await api.page(workspace="nowhere")).json["code"] == "WORKSPACE_NOT_FOUND"
+    refused = (await api.page(workspace="nowhere")).json
+    assert refused == {"error": "Workspace not found", "code": "WORKSPACE_NOT_FOUND"}
 
 
 async def test_changes_while_somebody_lists(api: Api, sim: Simulator) -> None:

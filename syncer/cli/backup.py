@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from syncer.cli.output import clean, data, err, interactive, plural, say, size, table
+from syncer.cli.output import clean, data, interactive, plural, say, size
 from syncer.errors import ConfigError, SyncerError
 from syncer.log import redact
 
 if TYPE_CHECKING:
+    from syncer.model import Report
     from syncer.operations.backup import Backup
     from syncer.settings import Settings
 
@@ -120,12 +121,11 @@ def _tell(settings: Settings, result: Backup, code: int, error: SyncerError | No
 
     errors = [*result.errors, *([error] if error is not None and error not in result.errors else [])]
     told = {redact(str(one)) for one in errors}
-    if result.reports:
-        err.print(_counts(result))
     for report in result.reports:
+        say(_counts(report))
         for why in report.why:
             if why not in told:
-                say(f"[yellow]{clean(report.name)}:[/] {clean(why)}")
+                say(f"  [yellow]{clean(why)}[/]")
     for one in errors:
         complain(one)
     totals = result.totals
@@ -143,12 +143,12 @@ def _tell(settings: Settings, result: Backup, code: int, error: SyncerError | No
         say(f"[bold yellow]Not complete.[/]{debt} Exit code {code}.")
 
 
-def _counts(result: Backup) -> object:
-    columns = ("listed", "new", "changed", "unchanged", "failed", "gone", "restored")
-    shown = table(
-        "workspace", *columns, "bytes", "requests", "seconds", right=(*columns, "bytes", "requests", "seconds")
+def _counts(report: Report) -> str:
+    """Write one workspace's balance in a line."""
+    parts = " + ".join(
+        f"{getattr(report, name):,} {name}" for name in ("new", "changed", "unchanged", "filtered", "failed")
     )
-    for report in result.reports:
-        counts = [f"{getattr(report, name):,}" for name in columns]
-        shown.add_row(clean(report.name), *counts, size(report.bytes), f"{report.requests:,}", f"{report.seconds:.1f}")
-    return shown
+    aside = [f"{getattr(report, name):,} {name}" for name in ("gone", "restored", "vanished") if getattr(report, name)]
+    cost = [size(report.bytes), plural(report.requests, "request"), f"{report.seconds:.1f} s"]
+    mark = "[green]✓[/]" if report.complete else "[yellow]![/]"
+    return f"{mark} [bold]{clean(report.name)}[/]: {report.listed:,} listed = {parts}; {', '.join(aside + cost)}"

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from syncer.errors import ConfigError, SyncerError
 from syncer.log import redact
@@ -41,14 +40,6 @@ def complain(error: SyncerError) -> None:
             say(f"  [dim]{name}:[/] {clean(value)}")
     if error.hint:
         say(f"  [bold]→[/] {clean(error.hint)}")
-
-
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """Make a plain table; columns named in `right` hold numbers."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
 
 
 def size(count: int | None) -> str:

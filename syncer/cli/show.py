@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from syncer.cli.output import clean, data, out, size, table
+from syncer.cli.output import clean, data, out, size
 from syncer.errors import ConfigError, NotFound
 
 FIELDS = (
@@ -71,17 +71,10 @@ def _tell(row: dict[str, Any], revisions: list[dict[str, Any]], root: str) -> No
         out.print(f"  [dim]{'pixels':<14}[/] {row['width']} × {row['height']}")
     out.print(f"  [dim]{'file':<14}[/] {clean(root)}/{clean(row['path'])} ({size(row['bytes'])})")
     out.print("\n  [bold]revisions[/]")
-    shown = table("revision", "fetched", "updated", "bytes", "sha256", "sidecar", right=("revision", "bytes"))
     for one in revisions:
-        shown.add_row(
-            str(one["revision"]),
-            one["fetched_at"],
-            one["updated_at"] or "",
-            size(one["bytes"]),
-            one["sha256"][:12],
-            clean(one["sidecar"] or ""),
-        )
-    out.print(shown)
+        file, sidecar = (str(one[name] or "").rpartition("/")[2] for name in ("path", "sidecar"))
+        told = f"{one['fetched_at'][:19]}  {size(one['bytes']):>10}  sha256 {one['sha256'][:16]}…"
+        out.print(f"  {one['revision']:>3}  {told}  [dim]{clean(file)}, {clean(sidecar)}[/]")
     if revisions:
         out.print("\n  [bold]document[/], as the service gave it")
         text = json_module.dumps(json_module.loads(revisions[-1]["document"]), indent=2, ensure_ascii=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from syncer.cli.output import clean, data, out, plural, say, size, table
+from syncer.cli.output import clean, data, out, plural, say, size
 from syncer.errors import ConfigError
 from syncer.log import redact
 
@@ -85,22 +85,15 @@ def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
     if not rows:
         say("Nothing is held yet. Run [bold]syncer backup[/].")
         return
-    numbers = ("live", "gone", "revisions", "bytes", "owed")
-    shown = table("workspace", *numbers, "last good run", "last full pass", "last run", right=numbers)
     for row in rows:
-        counts = [
-            f"{row['live']:,}",
-            f"{row['gone']:,}",
-            f"{row['revisions']:,}",
-            size(row["bytes"]),
-            f"{row['owed']:,}",
-        ]
-        ago = [_ago(_age(row[name], now)) for name in ("last_good", "last_full")]
-        shown.add_row(clean(row["name"] or row["workspace_id"]), *counts, *ago, _last(row))
-    out.print(shown)
-    for row in rows:
-        if row["stale"]:
-            out.print(f"[bold red]stale:[/] {clean(row['name'] or row['workspace_id'])} was not complete for that long")
+        held = f"{plural(row['live'], 'image')}, {plural(row['revisions'], 'revision')}, {size(row['bytes'])}"
+        gone = f"; {row['gone']:,} of the images deleted at the service, kept here" if row["gone"] else ""
+        out.print(f"[bold]{clean(row['name'] or row['workspace_id'])}[/]")
+        out.print(f"  held           {held}{gone}")
+        good, full = (_ago(_age(row[name], now)) for name in ("last_good", "last_full"))
+        stale = "  [bold red]stale[/]" if row["stale"] else ""
+        out.print(f"  last good run  {good}, last full pass {full}{stale}")
+        out.print(f"  last run       {_last(row)}")
     if failures:
         out.print(f"\n[bold yellow]{plural(len(failures), 'image')} owed[/], tried first on the next run:")
     for row in failures[:SHOWN_FAILURES]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from typing import assert_never
 
 import structlog
@@ -15,11 +17,10 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 
 from syncer.cli.output import clean, data, err, interactive, size
-from syncer.model import Failed, Gone, Outcome, Report, Stored, Vanished
+from syncer.model import Failed, Gone, Outcome, Stored, Vanished
 from syncer.operations.events import (
     Event,
     FetchDecided,
@@ -48,7 +49,6 @@ def watching(*, json: bool, dry: bool = False) -> Iterator[Watch]:
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(compact=True),
             console=err,
             transient=True,
         ) as progress:
@@ -66,53 +66,51 @@ def _all(watchers: Sequence[Watch]) -> Watch:
 
 
 class Bars:
-    """Pages, pictures, bytes, rate and time left, a pair of bars a workspace."""
+    """One bar a workspace: images that are settled or on their way to it, pages, bytes, rate and time left."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._progress = progress
-        self._pages: TaskID | None = None
-        self._pictures: TaskID | None = None
-        self._wanted = self._arrived = self._bytes = 0
+        self._clock = clock
+        self._task: TaskID | None = None
+        self._total: int | None = None
+        self._place = ""
+        self._began = 0.0
+        self._arrived = self._failed = self._bytes = 0
 
     def __call__(self, event: Event) -> None:
         match event:
             case PassBegan(report):
-                self._begin(report)
-            case PageListed(report, _, sweep, total):
-                again = f"sweep {sweep}" if sweep > 1 else ""
-                self._set(self._pages, completed=report.listed + self._wanted - self._arrived, total=total, note=again)
-            case FetchDecided():
-                self._wanted += 1
-                self._show()
-            case PictureReceived(_, count):
+                self._began, self._total, self._place = self._clock(), None, ""
+                self._arrived = self._failed = self._bytes = 0
+                self._task = self._progress.add_task(f"[bold]{clean(report.name)}[/]", total=None, note="")
+            case PageListed(report, page, sweep, total):
+                self._total = total
+                self._place = f"page {page}" if sweep == 0 else f"page {page}, reading again ({sweep + 1})"
+                self._show(report.unchanged)
+            case PictureReceived(report, count):
                 self._arrived += 1
                 self._bytes += count
-                self._show()
+                self._show(report.unchanged)
+            case Settled(Failed()):
+                self._failed += 1
             case PassEnded():
-                for task in (self._pages, self._pictures):
-                    if task is not None:
-                        self._progress.remove_task(task)
-                self._pages = self._pictures = None
-            case GoneDecided() | Settled():
+                if self._task is not None:
+                    self._progress.remove_task(self._task)
+                self._task = None
+            case FetchDecided() | GoneDecided() | Settled():
                 pass
             case _:
                 assert_never(event)
 
-    def _begin(self, report: Report) -> None:
-        self._wanted = self._arrived = self._bytes = 0
-        name = clean(report.name)
-        self._pages = self._progress.add_task(f"[bold]{name}[/]  listed  ", total=None, note="")
-        self._pictures = self._progress.add_task(f"[bold]{name}[/]  pictures", total=None, note="")
-
-    def _show(self) -> None:
-        speed = next((t.finished_speed or t.speed for t in self._progress.tasks if t.id == self._pictures), None)
-        mean = self._bytes / self._arrived if self._arrived else 0
-        rate = f"{size(int(mean * speed))}/s" if speed else ""
-        self._set(self._pictures, completed=self._arrived, total=self._wanted, note=f"{size(self._bytes)}  {rate}")
-
-    def _set(self, task: TaskID | None, *, completed: int, total: int | None, note: str) -> None:
-        if task is not None:
-            self._progress.update(task, completed=completed, total=total, note=note)
+    def _show(self, unchanged: int) -> None:
+        if self._task is None:
+            return
+        seconds = max(self._clock() - self._began, 0.001)
+        done = unchanged + self._arrived + self._failed
+        parts = [self._place, size(self._bytes), f"{size(int(self._bytes / seconds))}/s"]
+        if self._total and self._arrived and (left := self._total - done) > 0:
+            parts.append(f"{timedelta(seconds=round(left * seconds / done))} left")
+        self._progress.update(self._task, completed=done, total=max(self._total or 0, done), note=" · ".join(parts))
 
 
 class LogLines:
@@ -124,7 +122,7 @@ class LogLines:
     def __call__(self, event: Event) -> None:
         match event:
             case PassBegan(report):
-                log.info("pass.began", workspace=report.workspace_id, mode=report.mode, run=report.run or None)
+                log.info("pass.began", workspace=report.workspace_id, mode=report.mode, run=report.run)
             case PageListed(report, page, sweep, total):
                 log.debug("page.listed", workspace=report.workspace_id, page=page, sweep=sweep, total=total)
             case FetchDecided(action) if self._dry:
@@ -145,7 +143,7 @@ class LogLines:
                     "pass.ended",
                     workspace=report.workspace_id,
                     complete=report.complete,
-                    why="; ".join(report.why) or None,
+                    **({"why": "; ".join(report.why)} if report.why else {}),
                     **counts,
                 )
             case FetchDecided() | PictureReceived():

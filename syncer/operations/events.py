@@ -44,7 +44,7 @@ class GoneDecided:
 class PictureReceived:
     """The bytes of one picture have arrived and hold what they promise; they are not durable yet."""
 
-    workspace_id: str
+    report: Report
     size: int
 
 

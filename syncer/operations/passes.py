@@ -313,7 +313,7 @@ class BackupPass(Pass):
             await self.rooms.manifest.set_hole(self.workspace.id, True)
         outcome, staged = await fetch(self.rooms, action, self._folder)
         if staged is not None:
-            self.watch(PictureReceived(self.workspace.id, staged.revision.size))
+            self.watch(PictureReceived(self.report, staged.revision.size))
         if isinstance(outcome, Vanished) and action.entry is not None:
             self._vanished.add(action.image.id)  # we hold an older revision: gone is decided as for any other
             self.report.listed += 1

@@ -10,10 +10,12 @@ next; a drop of x takes back x rows of what we have covered, and reading goes on
 
 - One sweep is proof if the totals it saw are borne out by the rows of every page, every drop was made good,
   and the ids add up to the totals.
-- Where totals are missing or do not bear out, sweeps are repeated until one shows the very same rows as the one
-  before, or until two in a row show no unseen image from before the run. "Before" is told by the service's own
-  clock, and images without a readable time count as from before. Without totals this is overwhelming
-  likelihood rather than proof: an image must have been skipped in three sweeps, at the same place.
+- Where totals are missing or not borne out, sweeps are repeated until one shows no unseen image from before the
+  run and every id that the sweep before it showed: then none of those was deleted while that one was read, and
+  nothing can have been skipped. Where images are deleted all the time, two sweeps in a row without an unseen
+  image from before the run are enough: overwhelming likelihood rather than proof, since an image would have to
+  be skipped in three sweeps. "Before" is told by the service's own clock, and an image without a readable time
+  counts as from before.
 - A sweep with a hole (an empty page where rows were promised) or without an end of its own proves nothing, and
   an empty listing is believed only when it is empty twice.
 
@@ -50,7 +52,7 @@ Verdict = Whole | Unproven
 
 
 class Ids:
-    """Remember ids, and the sweep that last showed each: ten bytes an id and as much room to grow.
+    """Remember ids, and the sweep that last showed each, in fifteen to thirty bytes an id.
 
     An open-addressing table of Python's 64-bit string hashes, since a set of a million ids takes over 100 MB.
     Two ids share a hash once in ten million listings of a million ids, and, the hash being keyed anew in every

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from PIL import Image as Picture
@@ -24,9 +25,8 @@ DAY = f"{FOLDER}/2026/03/01"
 
 @cache
 def picture(kind: str = "PNG", seed: int = 0, edge: int = 24) -> bytes:
-    """Draw a small picture; another seed gives other bytes."""
-    drawn = Picture.effect_noise((edge, edge), 40 + seed).convert("RGB")
-    drawn.putpixel((0, 0), (seed % 256, 1, 2))
+    """Draw a picture of noise; another seed gives other bytes."""
+    drawn = Picture.frombytes("RGB", (edge, edge), Random(seed).randbytes(3 * edge * edge))
     file = io.BytesIO()
     drawn.save(file, kind)
     return file.getvalue()

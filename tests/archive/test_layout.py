@@ -28,11 +28,11 @@ def decode(name: str) -> str:
 
 
 @given(IDS)
-def test_short_names_read_back(id):
+def test_short_names_read_back(key):
     """What is not shortened can be read back, so no two ids share a name."""
-    name = encode(id)
+    name = encode(key)
     if "=x" not in name:
-        assert decode(name) == id
+        assert decode(name) == key
 
 
 @given(IDS, IDS)
@@ -42,7 +42,7 @@ def test_short_names_read_back(id):
 @example("", "=x")
 def test_different_ids_differ_everywhere(one, other):
     """Names differ even where case and Unicode forms are folded."""
-    folded = [unicodedata.normalize("NFC", encode(id).casefold()) for id in (one, other)]
+    folded = [unicodedata.normalize("NFC", encode(key).casefold()) for key in (one, other)]
     assert (folded[0] == folded[1]) == (one == other)
 
 
@@ -51,9 +51,9 @@ def test_different_ids_differ_everywhere(one, other):
 @example("lpt1")
 @example("-rf")
 @example("..")
-def test_names_are_safe(id):
+def test_names_are_safe(key):
     """Any id becomes a name of harmless characters and bounded length that no system keeps for itself."""
-    name = encode(id)
+    name = encode(key)
     assert re.fullmatch(r"[a-z0-9_+=][a-z0-9_+=-]*", name)
     assert len(name) <= 126
     assert name not in {"con", "prn", "aux", "nul", "com0", "com1", "com9", "lpt0", "lpt9"}
@@ -83,11 +83,11 @@ def test_workspaces_never_take_the_archives_own_names():
 
 
 @given(IDS, IDS.filter(bool), IDS, IDS.filter(bool))
-def test_named_workspaces_stay_apart(id, name, other_id, other_name):
+def test_named_workspaces_stay_apart(key, name, other_id, other_name):
     """A configured name makes the folder readable, the id keeps it unique, and together they fit a file system."""
-    folder = workspace_folder(id, name)
+    folder = workspace_folder(key, name)
     assert len(folder) <= 255
-    assert (folder == workspace_folder(other_id, other_name)) == ((id, name) == (other_id, other_name))
+    assert (folder == workspace_folder(other_id, other_name)) == ((key, name) == (other_id, other_name))
 
 
 def test_days():

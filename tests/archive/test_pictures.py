@@ -120,7 +120,9 @@ def test_a_letter_cut_by_the_end_of_the_head_is_still_text():
     assert is_text(("a" + "é" * 5000).encode()[: pictures.HEAD])
 
 
-@pytest.mark.parametrize("declared", ["image/png", "image/jpeg; charset=x", "IMAGE/WEBP", "text/html", "application/json"])
+@pytest.mark.parametrize(
+    "declared", ["image/png", "image/jpeg; charset=x", "IMAGE/WEBP", "text/html", "application/json"]
+)
 def test_a_promise_that_the_bytes_break(declared):
     """Bytes of no known kind are damage where a kind that we know, or a text, was declared."""
     with pytest.raises(Damaged, match="not a picture"):

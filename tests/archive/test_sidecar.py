@@ -27,7 +27,7 @@ REVISION = Revision(
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False) | st.text("aé\n😀"),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("aé\"\\", max_size=3), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('aé"\\', max_size=3), inner, max_size=4),
     max_leaves=12,
 )
 

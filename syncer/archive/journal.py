@@ -86,10 +86,10 @@ class Journal:
             if journal._file is not None:
                 journal._file.close()
 
-    def append(self, event: str, /, **facts: object) -> None:
-        """Add an event; it is durable after the next `flush`."""
+    def append(self, event: str, /, *, at: str | None = None, **facts: object) -> None:
+        """Add an event that happened `at` a time, now if not said; it is durable after the next `flush`."""
         sealed = {"prev": self._seal} if self._count else {"prev": self._seal, "after": self._after}
-        fields = dict(n=self._count, at=layout.stamp(self._clock()), event=event, **sealed, **facts)
+        fields = dict(n=self._count, at=at or layout.stamp(self._clock()), event=event, **sealed, **facts)
         line = msgspec.json.encode(fields, enc_hook=str)
         self._pending.append(line + b"\n")
         self._seal = _hash(line)

@@ -8,6 +8,7 @@ that a system keeps for itself. It does no I/O and does not know which names are
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 
 from syncer.model import moment
@@ -18,6 +19,8 @@ JOURNAL = "journal"
 
 _LONGEST = 120  # of an encoded id that is kept whole
 _KEPT = 60  # of one that is longer, before the digest
+_NAME_LENGTH = 40  # of a workspace's name before its id
+_UNREADABLE = re.compile(r"[^a-z0-9]+")
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 # `lost+found` belongs to the file system, and would be the encoded form of the id `lostFound`.
 _OURS = frozenset({JOURNAL, "manifest", "lost+found"})
@@ -59,9 +62,13 @@ def encode(name: str, *, reserved: frozenset[str] = _DEVICES) -> str:
 
 
 def workspace_folder(workspace_id: str, name: str | None = None) -> str:
-    """Name a workspace's folder: by its id, or by a configured name that the id keeps apart from its namesakes."""
-    if name:
-        return f"{encode(name)}@{encode(workspace_id)}"
+    """Name a workspace's folder: by its id, with a configured name before it as a help for people.
+
+    The name is simplified, for it need not be told from any other: that is what the id is for.
+    """
+    readable = _UNREADABLE.sub("-", (name or "").casefold()).strip("-")[:_NAME_LENGTH]
+    if readable:
+        return f"{readable}@{encode(workspace_id)}"
     return encode(workspace_id, reserved=_DEVICES | _OURS)
 
 

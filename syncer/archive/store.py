@@ -143,6 +143,11 @@ class Archive:
                 for staged in batch:
                     self._places.release(staged.revision.sidecar)
 
+    def discard(self, staged: Staged) -> None:
+        """Drop what was staged and is not going to be committed."""
+        self._disk.discard(*(path for path in (staged.part, staged.sidecar) if path))
+        self._places.release(staged.revision.sidecar)
+
     async def adopt(self, image: Image, folder: str) -> Revision | None:
         """Find a committed pair of an image that the manifest does not know: the newest that has its `updatedAt`.
 

@@ -81,7 +81,7 @@ def simulate_(
 
 
 def configuration(sim: Simulator, folder: Path) -> str:
-    """Write a configuration for a simulated service; its secret goes into a file in `folder`, for us only."""
+    """Make a configuration for a simulated service; its secret goes into a file in `folder`, for us only."""
     secret = folder / "client_secret"
     with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(sim.options.client_secret)
@@ -95,5 +95,9 @@ def configuration(sim: Simulator, folder: Path) -> str:
         "\n[archive]\n"
         f'path = "{folder / "archive"}"\n'
         'reserve = "64MiB"\n'
-        '\n[[workspaces]]\nid = "*"\n'
+        + "".join(
+            f'\n[[workspaces]]\nid = "{shelf.id}"\nname = "{shelf.name}"\n'
+            for shelf in sim.workspaces.values()
+            if shelf.accessible
+        )
     )

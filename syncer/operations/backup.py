@@ -68,9 +68,10 @@ class Backup:
 async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: Watch, result: Backup) -> None:
     """Copy what is new and changed, and mark what is gone. Raises what ends the run; `result` holds what was done."""
     result.run = rooms.run
+    given = {workspace.id: workspace.name for workspace in rooms.settings.workspaces}
     try:
         for workspace in await chosen(rooms, wanted):
-            proposed = workspace_folder(workspace.id, workspace.name)
+            proposed = workspace_folder(workspace.id, given.get(workspace.id))
             folder = await rooms.manifest.folder(workspace.id, workspace.name, proposed)
             await _go(BackupPass(rooms, workspace, folder, options, watch), result)
     finally:

@@ -100,7 +100,7 @@ def _write(journal: Journal, outcome: Outcome) -> None:
         case Stored(image, revision, reason):
             journal.append(
                 f"image.{'stored' if reason == 'new' else reason}",
-                time=revision.fetched_at,
+                at=revision.fetched_at,
                 workspace=image.workspace_id,
                 image=image.id,
                 revision=revision.number,
@@ -110,8 +110,8 @@ def _write(journal: Journal, outcome: Outcome) -> None:
                 sidecar=revision.sidecar,
             )
         case Failed(workspace_id, image_id, reason, at):
-            journal.append("image.failed", time=at, workspace=workspace_id, image=image_id, reason=reason)
+            journal.append("image.failed", at=at, workspace=workspace_id, image=image_id, reason=reason)
         case Gone(workspace_id, image_id, at):
-            journal.append("image.gone", time=at, workspace=workspace_id, image=image_id)
+            journal.append("image.gone", at=at, workspace=workspace_id, image=image_id)
         case Vanished(workspace_id, image_id, at):
-            journal.append("image.vanished", time=at, workspace=workspace_id, image=image_id)
+            journal.append("image.vanished", at=at, workspace=workspace_id, image=image_id)

@@ -83,9 +83,9 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
-        return _complain(ConfigError(str(error), hint="syncer --help"))
+        return _complain(ConfigError(str(error), hint="syncer --help"), arguments)
     except SyncerError as error:
-        return _complain(error)
+        return _complain(error, arguments)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `syncer list | head`: the reader has had enough
@@ -94,17 +94,19 @@ def run(arguments: list[str]) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except Exception as error:  # the last line of defence: a bug, told as one
-        return _bug(error)
+        return _bug(error, arguments)
 
 
-def _complain(error: SyncerError) -> int:
-    from syncer.cli.output import complain
+def _complain(error: SyncerError, arguments: list[str]) -> int:
+    from syncer.cli.output import complain, data
 
     complain(error)
+    if "--json" in arguments:  # whoever reads the lines waits for the last one
+        data({"type": "summary", "complete": False, "error": str(error), "exit_code": error.exit_code})
     return error.exit_code
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: Exception, arguments: list[str]) -> int:
     import traceback
 
     from rich.markup import escape
@@ -115,7 +117,7 @@ def _bug(error: Exception) -> int:
     while isinstance(inner, BaseExceptionGroup):
         inner = inner.exceptions[0]
     if isinstance(inner, SyncerError):
-        return _complain(inner)
+        return _complain(inner, arguments)
     say(escape("".join(traceback.format_exception(error))))
     say(f"[bold red]syncer {__version__}: an error that we did not expect, which is a bug of ours.[/]")
     say("  [bold]→[/] Nothing that was kept is harmed by it. Please report it with the lines above.")

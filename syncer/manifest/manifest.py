@@ -64,7 +64,7 @@ class Manifest:
             with translated():
                 return work()
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, guarded))
 
     # --- whose manifest this is -----------------------------------------------------------------------
 

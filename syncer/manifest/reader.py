@@ -60,7 +60,7 @@ class Reader:
             ("workspace_id = ?", only.workspace_id),
             ("state = ?", only.state),
             ("model = ?", only.model),
-            ("instr(lower(coalesce(prompt, '')), lower(?)) > 0", only.text),
+            ("instr(folded(prompt), folded(?)) > 0", only.text),
         ]
         used = [(test, value) for test, value in tests if value is not None]
         where = f"where {' and '.join(test for test, _ in used)}" if used else ""
@@ -83,6 +83,11 @@ class Reader:
         """Return every revision kept of an image, the first one first."""
         sql = "select * from revisions where workspace_id = ? and image_id = ? order by revision"
         return list(self._db.query(sql, [workspace_id, image_id]))
+
+
+def sqlite_version() -> tuple[int, int, int]:
+    """Return the version of the SQLite that this Python brings."""
+    return sqlite3.sqlite_version_info
 
 
 _WORKSPACES = """
@@ -113,4 +118,9 @@ def _connect(path: Path) -> Database:
         # A medium that cannot be written has no room for the files that a WAL reader wants beside the database.
         db.close()
         db = Database(sqlite3.connect(f"{uri}?immutable=1", uri=True), execute_plugins=False)
+    db.conn.create_function("folded", 1, _folded, deterministic=True)  # SQLite's own lower() knows ASCII only
     return db
+
+
+def _folded(text: str | None) -> str:
+    return (text or "").casefold()

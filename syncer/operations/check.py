@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from syncer.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
+from syncer.manifest.reader import sqlite_version
 from syncer.model import Workspace
 from syncer.service.client import ImageService
 from syncer.settings import Settings
@@ -66,11 +66,10 @@ def check_machine(settings: Settings) -> list[Check]:
 
 
 def _sqlite() -> Check:
-    if sqlite3.sqlite_version_info < SQLITE_AT_LEAST:
-        wanted = ".".join(map(str, SQLITE_AT_LEAST))
-        hint = f"use a Python whose SQLite is {wanted} or newer"
-        return Check("sqlite", f"SQLite {sqlite3.sqlite_version} is too old", 2, hint)
-    return Check("sqlite", f"SQLite {sqlite3.sqlite_version}")
+    version, wanted = (".".join(map(str, numbers)) for numbers in (sqlite_version(), SQLITE_AT_LEAST))
+    if sqlite_version() < SQLITE_AT_LEAST:
+        return Check("sqlite", f"SQLite {version} is too old", 2, f"use a Python whose SQLite is {wanted} or newer")
+    return Check("sqlite", f"SQLite {version}")
 
 
 def _folder(settings: Settings) -> Check:

@@ -198,23 +198,27 @@ class Pass:
                     return
                 page = await (ahead or ask(self.workspace.id, number))
             finally:
-                if ahead is not None and not ahead.done():
+                if ahead is not None:
                     ahead.cancel()
-                    await asyncio.wait([ahead])
+                    await asyncio.gather(ahead, return_exceptions=True)
 
     async def _consider(self, images: Sequence[Image], fetching: Callable[[Fetch], Awaitable[None]]) -> bool:
         """Decide what each image needs and have it done; says whether all of them were known ground."""
         entries = await self.rooms.manifest.entries(self.workspace.id, [image.id for image in images])
-        known = True
+        known, paid = True, []
         for image in images:
             match decide(image, entries.get(image.id)):
                 case Keep():
                     self.report.listed += 1
                     self.report.unchanged += 1
+                    if image.id in self._owed:  # a change that failed, and that the service took back
+                        paid.append(image.id)
                 case Fetch() as action:
                     known = known and image.id in self._owed
                     self.watch(FetchDecided(action))
                     await fetching(action)
+        if paid:
+            await self._settle_debts(paid)
         return known
 
     def _count(self, reason: Reason) -> None:

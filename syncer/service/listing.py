@@ -178,7 +178,7 @@ class Listing:
         else:
             self._quiet += 1
         still = self._quiet > 0 and self._returned == self._awaited
-        if not sweep.trouble and (sweep.proof or still or self._quiet >= _QUIET_SWEEPS):
+        if sweep.proof or still or self._quiet >= _QUIET_SWEEPS:
             self.verdict = Whole()
         elif sweep.hopeless or self.sweeps >= self._max_sweeps:
             self.verdict = Unproven(sweep.trouble or f"images kept moving during all of {self.sweeps} readings")

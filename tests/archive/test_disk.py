@@ -6,6 +6,7 @@ import os
 import threading
 
 import pytest
+from archive_parts import opened
 
 from syncer.archive import disk
 from syncer.archive.disk import Disk, in_thread, translated
@@ -45,8 +46,6 @@ def test_errors_without_a_path(tmp_path):
 
 async def test_an_archive_that_cannot_be_made(tmp_path):
     """Where a file stands in the way, that is said, not thrown as a bug."""
-    from archive_parts import opened
-
     (tmp_path / "file").touch()
     with pytest.raises(ArchiveUnwritable):
         async with opened(tmp_path / "file" / "archive"):
@@ -110,7 +109,7 @@ def test_a_sync_that_fails_says_so(tmp_path, monkeypatch):
 
 def test_room(tmp_path):
     """The free bytes are those of the file system."""
-    opened = Disk(tmp_path)
-    assert 0 < opened.free() <= os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
-    opened.settle_all()
-    opened.close()
+    room = Disk(tmp_path)
+    assert 0 < room.free() <= os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
+    room.settle_all()
+    room.close()

@@ -84,10 +84,17 @@ async def test_what_happened_before_an_error_is_told(tmp_path):
     assert [line.event for line in read(tmp_path)] == ["run.started"]
 
 
+async def test_an_event_may_have_happened_before(tmp_path):
+    """An event that is told later keeps the time at which it happened."""
+    async with Journal.open(tmp_path, "r1", lambda: NOON) as journal:
+        journal.append("image.stored", at="2026-11-22T11:00:00.000Z")
+    assert [line.at for line in read(tmp_path)] == ["2026-11-22T11:00:00.000Z"]
+
+
 async def test_a_fact_cannot_take_the_chains_place(tmp_path):
     """A fact named like a part of the chain is a mistake, and seen at once."""
     async with Journal.open(tmp_path, "r1", lambda: NOON) as journal:
-        for name in ("n", "at", "event", "prev"):
+        for name in ("n", "event", "prev"):
             with pytest.raises(TypeError):
                 journal.append("run.started", **{name: 1})
 

@@ -51,6 +51,8 @@ def test_different_ids_differ_everywhere(one, other):
 @example("lpt1")
 @example("-rf")
 @example("..")
+@example("é" * 100)
+@example("a" * 58 + "É" * 40)
 def test_names_are_safe(key):
     """Any id becomes a name of harmless characters and bounded length that no system keeps for itself."""
     name = encode(key)

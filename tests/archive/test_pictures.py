@@ -79,10 +79,11 @@ def test_a_thumbnails_end_is_not_the_pictures():
     whole = picture("JPEG")
     thumbnail = b"Exif\0\0" + picture("JPEG", edge=8)
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2) + thumbnail
-    with_thumbnail = whole[:2] + segment + whole[2:]
-    assert complete(pictures.JPEG, with_thumbnail) is None
-    assert complete(pictures.JPEG, with_thumbnail[: 2 + len(segment)])
-    assert complete(pictures.JPEG, with_thumbnail[: len(whole) // 2 + len(segment)])
+    for at in (2, 20):  # before and behind the JFIF segment
+        with_thumbnail = whole[:at] + segment + whole[at:]
+        assert complete(pictures.JPEG, with_thumbnail) is None
+        assert complete(pictures.JPEG, with_thumbnail[: at + len(segment)])
+        assert complete(pictures.JPEG, with_thumbnail[: len(whole) // 2 + len(segment)])
 
 
 def test_a_progressive_jpeg_is_walked_scan_by_scan():

@@ -25,7 +25,7 @@ class Request:
         return self.target.partition("?")[0]
 
 
-Reply = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
+Reply = bytes | Callable[[asyncio.StreamWriter], Awaitable[object]]
 
 
 @dataclass
@@ -55,7 +55,7 @@ def reply(status: int = 200, body: bytes | object = b"", **headers: str) -> byte
 
 @asynccontextmanager
 async def serving(answer: Callable[[Request], Reply], *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
-    """Serve on a free port; a reply that is a function writes to the connection itself and then it is closed."""
+    """Serve on a free port; a reply may be a function that writes, and says whether the connection goes on."""
     server = RawServer(scheme="https" if tls else "http")
     tasks: set[asyncio.Task[None]] = set()
 
@@ -69,8 +69,9 @@ async def serving(answer: Callable[[Request], Reply], *, tls: ssl.SSLContext | N
                 server.requests.append(request)
                 given = answer(request)
                 if not isinstance(given, bytes):
-                    await given(writer)
-                    break
+                    if not await given(writer):
+                        break
+                    continue
                 writer.write(given)
                 await writer.drain()
         except (OSError, asyncio.CancelledError):

@@ -387,7 +387,7 @@ async def test_silence_is_noticed(start):
     assert error.facts["cause"] == "timeout"
 
 
-@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
 async def test_dripping_is_noticed(head):
     """A byte now and then, in the head or in the body, does not hold an attempt for ever."""
 
@@ -401,8 +401,8 @@ async def test_dripping_is_noticed(head):
     async with serving(answering(drip)) as server:
         async with asyncio.timeout(5):
             error = await failing(f"{server.url}/api", stall_seconds=0.1, retries=0)
-    assert isinstance(error, SyncerError)
-    assert error.retryable
+    assert isinstance(error, Unavailable)
+    assert error.facts["cause"] == "timeout"
 
 
 @pytest.fixture(scope="session")
@@ -488,6 +488,16 @@ async def test_environment_does_not_reroute_requests(monkeypatch):
         async with service(answering(reply(body=PAGE))) as (opened, _):
             await opened.page("w", 1)
     assert proxy.requests == []
+
+
+async def test_cookies_are_not_kept():
+    """A gateway's session does not follow us from one request to the next."""
+    async with serving(answering(reply(body=PAGE, Set_Cookie="session=x; Path=/"))) as server:
+        url = f"http://localhost:{server.port}"
+        async with ImageService.open(Connection(url, url, StaticToken(Hidden("x")))) as opened:
+            await opened.page("w", 1)
+            await opened.page("w", 2)
+    assert "cookie" not in server.requests[1].headers
 
 
 # --- workspaces ---------------------------------------------------------------------------------------

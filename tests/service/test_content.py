@@ -92,6 +92,14 @@ async def test_packed_bodies_come_out_as_they_went_in(data, at):
     assert await unpacked([raw_deflate(b"picture" * 9)], "deflate") == b"picture" * 9
 
 
+@pytest.mark.parametrize("surplus", range(0, 260, 13))
+async def test_last_bytes_are_not_left_in_the_unpacker(surplus):
+    """A piece may be full when all input is taken in: what is still inside comes out as well."""
+    data = bytes(256 * 1024 + surplus)
+
+    assert await unpacked([raw_deflate(data)], "deflate") == data
+
+
 @pytest.mark.parametrize(
     ("encoding", "packed"),
     [

@@ -145,6 +145,15 @@ def test_a_row_that_becomes_readable_is_passed_on_after_all():
     assert listing.verdict == Whole()
 
 
+def test_an_unreadable_row_that_turns_up_late_calls_for_another_sweep():
+    """It may be an image from before the run, so the sweep that shows it first proves nothing."""
+    first = untold(page_of(images(2), 1, 5))
+    more = replace(first, unreadable=(Unreadable("?0", "not JSON"),), rows=3)
+    empty = ImagePage(images=())
+    listing, _ = read(scripted([first, empty], [more, empty], [more, empty]))
+    assert (listing.verdict, listing.sweeps) == (Whole(), 3)
+
+
 # --- totals that lie ----------------------------------------------------------------------------------
 
 
@@ -181,6 +190,28 @@ def test_totals_that_are_far_too_low_are_not_a_bound(count):
     assert (len(passed), listing.verdict) == (count, Whole())
 
 
+def test_more_pages_than_the_total_promises_are_read():
+    """Where the claims contradict each other, the one that promises more is followed."""
+    rows = images(10)
+    cuts = {1: rows[:5], 2: rows[5:8], 3: rows[8:]}
+
+    def answer(number: int) -> ImagePage:
+        shown = tuple(cuts.get(number, ()))
+        return ImagePage(images=shown, rows=len(shown), total=8, pages=3, size=5)
+
+    listing, passed = read(answer)
+    assert (len(passed), listing.verdict) == (10, Whole())
+
+
+def test_a_total_that_drops_at_the_same_page_for_ever_does_not_keep_us():
+    """Going back has a bound; beyond it the sweep reads on, and is no proof by itself."""
+    rows = images(23)
+    listing, passed = read(
+        lambda number: replace(page_of(rows, number, 5), total=23 if number < 3 else 18), patience=99
+    )
+    assert (len(passed), listing.verdict, listing.sweeps) == (23, Whole(), 2)
+
+
 def test_rows_that_come_twice_make_the_totals_disagree_but_converge():
     """A service that counts an image twice is believed when it shows the same again."""
     rows = [*images(12), image(3)]
@@ -205,6 +236,15 @@ def test_an_empty_page_where_rows_were_promised_is_read_past_but_proves_nothing(
     listing, passed = read(lambda number: hole if number == 3 else page_of(rows, number, 5))
     assert len(passed) == 18
     assert listing.verdict == Unproven("page 3 was empty although more was promised")
+
+
+def test_a_sweep_with_a_hole_is_no_measure_for_the_next():
+    """That everything is shown again says nothing if the sweep before had a hole."""
+    rows = images(7)
+    holed = [replace(page_of(rows, 1, 5), total=17), ImagePage(images=(), total=17), page_of(rows, 2, 5)]
+    whole = [untold(page_of(rows, number, 5)) for number in (1, 2, 3)]
+    listing, _ = read(scripted([*holed, ImagePage(images=(), total=7)], whole, whole))
+    assert (listing.verdict, listing.sweeps) == (Whole(), 3)
 
 
 @pytest.mark.parametrize("total", [1, 23, 10**9])
@@ -304,6 +344,20 @@ def test_a_drop_of_several_pages_goes_back_as_many():
     listing, passed = read(answer)
     assert asked == [1, 2, 3, 4, 5, 2, 3, 4, 5, 6]
     assert (len(passed), listing.verdict) == (40, Whole())
+
+
+def test_a_burst_of_uploads_is_not_taken_for_the_same_page_again():
+    """Many new images push whole pages of known ones down; the total says why nothing new is to be seen."""
+    rows = images(40)
+
+    def answer(number: int) -> ImagePage:
+        page = page_of(rows, number, 5)
+        if number == 4:
+            rows[:0] = [image(f"new-{new}") for new in range(18)]
+        return page
+
+    listing, passed = read(answer)
+    assert (len(passed), listing.verdict, listing.sweeps) == (40, Whole(), 1)
 
 
 def test_what_an_image_from_before_the_run_is_is_told_by_the_services_clock():

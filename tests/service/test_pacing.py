@@ -197,6 +197,26 @@ async def test_absurd_pause_is_bounded():
     assert len(tries) == 2
 
 
+async def test_pause_is_bounded_for_single_requests_too():
+    """Work that is not repeated waits no longer than repeated work would."""
+    time = Time()
+    paced = pacing(time, retry_seconds=60, random=lambda: 0.0)
+    paced.pause(HERE, 31_536_000)
+
+    await paced.turn(HERE, limited=True)
+
+    assert time.slept == [60]
+
+
+async def test_queue_of_our_own_costs_no_patience():
+    """Waiting for the configured rate is not held against the service: everybody keeps the time to try again."""
+    loop = asyncio.get_running_loop()
+    paced = Pacing(retries=1, retry_seconds=0.05, requests_per_second=50, clock=loop.time, random=lambda: 0.0)
+    works = [Work(paced, unavailable()) for _ in range(8)]
+
+    assert await asyncio.gather(*(paced.retrying(work) for work in works)) == ["done"] * 8
+
+
 async def test_throttling_counts_only_when_nobody_gets_through():
     """A 429 while others succeed uses up time and no try; a 429 while nothing succeeds is a failure like others."""
     time = Time()

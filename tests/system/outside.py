@@ -76,12 +76,12 @@ class Outside:
 
     @asynccontextmanager
     async def started(
-        self, *arguments: object, env: Mapping[str, str] | None = None, **how: Any
+        self, *arguments: object, env: Mapping[str, str] | None = None, under: Iterable[str] = (), **how: Any
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Start the command; one that still runs when the block ends is killed."""
+        """Start the command, `under` another one if need be; one that still runs when the block ends is killed."""
         pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "syncer", "--config", str(self.config), *map(str, arguments)),
+            *(*under, sys.executable, "-m", "syncer", "--config", str(self.config), *map(str, arguments)),
             stdin=asyncio.subprocess.DEVNULL,
             env=environment(dict(env or {})),
             cwd=self.config.parent,
@@ -126,6 +126,9 @@ def balanced(finished: Finished) -> None:
     summary = finished.summary
     assert summary["exit_code"] == finished.code
     assert summary["complete"] == (finished.code == 0)
+    if "listed" not in summary:  # it ended before there was anything to count
+        assert finished.code == 2
+        return
     for report in (summary, *summary["workspaces"]):
         assert report["listed"] == sum(report[part] for part in PARTS), report
     for count in ("listed", *PARTS, "gone", "restored", "bytes"):
@@ -145,7 +148,7 @@ def whole(outside: Outside) -> dict[str, Any]:
         assert len(files[row["path"]]) == row["bytes"]
         kept[f"{row['image_id']} {row['revision']}"] = [row["sha256"], row["path"], row["sidecar"], row["updated_at"]]
     held = {row["path"] for row in rows(outside.archive, "revisions")}
-    assert set(files) == held, "files that no row knows, or rows without a file"
+    assert set(files) == held, f"files that no row knows, or rows without a file: {set(files) ^ held}"
     staged = {path.name for path in (outside.archive / ".staging").iterdir()}
     assert staged <= {"lock"}, staged
     images = {row["image_id"]: (row["state"], row["revision"]) for row in rows(outside.archive, "images")}

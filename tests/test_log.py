@@ -1,0 +1,214 @@
+"""Nothing secret is printed: not in lines for people, not in JSON, not by a library, not in a traceback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncer import log
+from syncer.log import BLANK, Redactor
+
+SECRET = "s3cr3t-of-the-test-0b9f"
+IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Logging is the whole process's: give it back as it was; and no test's secret stays known."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    libraries = {name: logging.getLogger(name).level for name in ("asyncio", "aiohttp", "apscheduler")}
+    monkeypatch.setattr(log, "redact", Redactor())
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, before in libraries.items():
+        logging.getLogger(name).setLevel(before)
+    structlog.reset_defaults()
+
+
+@pytest.fixture(params=["console", "json"])
+def printed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Configure the log in one of its forms; call for what it has written to stderr since."""
+    log.configure(level="debug", json=request.param == "json")
+
+    def read() -> str:
+        out, err = capsys.readouterr()
+        assert out == "", "logs belong on stderr"
+        return err
+
+    return read
+
+
+# --- what looks like a secret -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"Authorization: Bearer {SECRET}", "Authorization: Bearer …"),
+        (f"bearer {SECRET}.{SECRET}==", "bearer …"),
+        (f"Basic {SECRET}", "Basic …"),
+        (f"grant_type=client_credentials&client_secret={SECRET}&scope=openid", "scope=openid"),
+        (f'{{"access_token": "{SECRET}", "expires_in": 14399}}', '"expires_in": 14399'),
+        (f"{{'refresh_token': '{SECRET}'}}", "refresh_token"),
+        (f"https://store/a.png?X-Goog-Date=1&X-Goog-Signature={SECRET}", "https://store/a.png?X-Goog-Date=1"),
+        (f"https://store/a.png?X-Amz-Credential={SECRET}&x=1", "&x=1"),
+        (f"https://store/a.png?X-Amz-Security-Token={SECRET}", "https://store/a.png"),
+        (f"https://blob/a.png?se=2026&sig={SECRET}&sp=r", "&sp=r"),
+        (f"https://store/a.png?token={SECRET}", "https://store/a.png?token=…"),
+        (f"GET https://store/?key={SECRET} HTTP/1.1", "HTTP/1.1"),
+        (f'{{"imageUrl": "data:image/png;base64,{IMAGE}{SECRET.replace("-", "/")}"}}', '{"imageUrl": "data:…"}'),
+    ],
+)
+def test_what_looks_like_a_secret_is_blanked(text: str, kept: str):
+    """Its shape gives it away, whether or not it is known; what stands around it stays readable."""
+    redacted = Redactor()(text)
+
+    assert SECRET not in redacted
+    assert SECRET.replace("-", "/") not in redacted
+    assert BLANK in redacted
+    assert kept in redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the page did not arrive (workspace=5f0c, page=3)",
+        "https://app.neuroflash.com/api/image-service/v1/workspaces/5f0c/images?page=2&size=200",
+        "monkey=banana, tokens: 12, basic checks, a bearer of news",
+        "data: 4,096 bytes",
+        "sha256=" + "ab" * 32,
+    ],
+)
+def test_ordinary_words_stay(text: str):
+    """A log that blanks what an operator needs is no log."""
+    assert Redactor()(text) == text
+
+
+# --- what is known to be one --------------------------------------------------------------------------
+
+
+@given(st.text(min_size=4), st.text(), st.text())
+def test_a_learned_secret_never_passes(secret: str, before: str, after: str):
+    """Wherever it stands in a text or in a value of any shape."""
+    redact = Redactor()
+    redact.learn(secret)
+
+    told = redact(before + secret + after)
+    shaped = redact.value({"a": [before + secret, (secret, {secret: secret + after})], secret: {"b": {secret}}})
+
+    assert secret not in told
+    assert secret not in json.dumps(shaped, ensure_ascii=False)
+
+
+@given(st.lists(st.text("ab", min_size=4), min_size=2, max_size=4))
+def test_secrets_inside_secrets_never_pass(secrets: list[str]):
+    """One that is a part of another does not leave the rest of it standing."""
+    redact = Redactor()
+    for secret in secrets:
+        redact.learn(secret)
+
+    assert "a" not in redact("-".join(secrets))
+    assert "b" not in redact("-".join(secrets))
+
+
+def test_numbers_stay_numbers():
+    """JSON readers sum them up."""
+    value = {"bytes": 12, "seconds": 0.5, "complete": True, "why": None}
+    assert Redactor().value(value) == value
+
+
+# --- the log itself -----------------------------------------------------------------------------------
+
+
+def test_no_event_shows_a_secret(printed: Callable[[], str]):
+    """Neither in its facts, nor nested inside them, nor in what was bound before."""
+    log.redact.learn(SECRET)
+    with structlog.contextvars.bound_contextvars(run=f"run-{SECRET}"):
+        structlog.get_logger().bind(bound=SECRET).warning(
+            "image.failed", nested={"headers": [("Authorization", f"Bearer {SECRET}")]}, other=Exception(SECRET)
+        )
+
+    text = printed()
+    assert "image.failed" in text
+    assert "Authorization" in text
+    assert SECRET not in text
+
+
+def test_a_librarys_records_take_the_same_way(printed: Callable[[], str]):
+    """Their arguments are theirs to format, and ours to redact."""
+    log.redact.learn(SECRET)
+
+    logging.getLogger("some.library").warning("answered %s to %r", 401, {"Authorization": f"Bearer {SECRET}"})
+
+    text = printed()
+    assert "answered 401" in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "a library's"])
+def test_a_traceback_shows_no_secret_and_no_locals(printed: Callable[[], str], ours: bool):
+    """The error's own words are redacted, its causes' too, and what the frames hold is not shown at all."""
+    log.redact.learn(SECRET)
+    in_the_frame = f"not known to anybody: {id(printed)}"
+    try:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as error:
+            raise ValueError(f"client_secret={SECRET}") from error
+    except ValueError:
+        if ours:
+            structlog.get_logger().exception("bug.met")
+        else:
+            logging.getLogger("some.library").exception("bug.met")
+
+    text = printed()
+    assert "bug.met" in text
+    assert "ValueError" in text
+    assert "KeyError" in text
+    assert "test_log.py" in text
+    assert SECRET not in text
+    assert in_the_frame not in text
+
+
+def test_json_lines_are_json(capsys: pytest.CaptureFixture[str]):
+    """One object a line, with the time, the level and the facts under their names."""
+    log.configure(json=True)
+
+    structlog.get_logger().info("image.stored", image="ä", bytes=12, notes=["a\nb"])
+    logging.getLogger("some.library").error("oops")
+
+    ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert ours.pop("timestamp").endswith("Z")
+    assert ours == {"event": "image.stored", "level": "info", "image": "ä", "bytes": 12, "notes": ["a\nb"]}
+    assert (theirs["event"], theirs["level"]) == ("oops", "error")
+
+
+def test_the_level_holds_for_all(capsys: pytest.CaptureFixture[str]):
+    """What is below it is not printed, whoever says it; noisy libraries stay below warning at every level."""
+    log.configure(level="warning")
+    structlog.get_logger().info("quiet")
+    logging.getLogger("some.library").info("quiet")
+    log.configure(level="debug")
+    logging.getLogger("aiohttp.access").info("quiet")
+    logging.getLogger("apscheduler.executors").debug("quiet")
+
+    assert capsys.readouterr().err == ""
+
+
+def test_the_log_follows_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Progress bars put something of theirs in its place, and lines have to go above them."""
+    log.configure()
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+
+    structlog.get_logger().info("pass.began")
+
+    assert "pass.began" in capsys.readouterr().out

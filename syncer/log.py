@@ -11,14 +11,17 @@ import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
+from urllib.parse import quote_plus
 
 import structlog
 
 BLANK = "…"
 _SHAPES = (
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), r"\1 " + BLANK),
+    (re.compile(r"(?i)\b(bearer(?=\s+[\w.~+/=-]{6})|basic(?=\s+[\w.~+/=-]{16}))\s+[\w.~+/=-]+"), r"\1 " + BLANK),
     (
-        re.compile(r"(?i)\b(client_secret|access_token|refresh_token|id_token|password)(=|\"?:\s*\"?)[^\s&\"',}]+"),
+        re.compile(
+            r"(?i)\b(client_secret|access_token|refresh_token|id_token|password)(=|['\"]?:\s*['\"]?)[^\s&\"',}]+"
+        ),
         r"\1\2" + BLANK,
     ),
     (
@@ -37,9 +40,14 @@ class Redactor:
 
     def learn(self, secret: str) -> None:
         """Never let this value through from now on. Shorter than four characters would blank ordinary words."""
-        if len(secret) >= 4 and secret not in self._known:
-            self._known.append(secret)
-            self._known.sort(key=len, reverse=True)  # a secret inside another must not split it
+        if len(secret) >= 4:
+            spellings = {
+                secret,
+                repr(secret)[1:-1],
+                quote_plus(secret, errors="replace"),
+            }  # as errors and forms show it
+            # The longest first: a secret inside another must not split it.
+            self._known = sorted({*self._known, *spellings}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets."""

@@ -99,8 +99,7 @@ def summary(result: Backup, code: int, error: SyncerError | None, *, dry: bool) 
     from dataclasses import asdict
 
     why = [text for report in result.reports for text in report.why]
-    if error is not None and str(error) not in why:
-        why.append(str(error))
+    why += [text for one in _all(result, error) if (text := redact(str(one))) not in why]
     return {
         "type": "summary",
         "command": "backup",
@@ -116,10 +115,15 @@ def summary(result: Backup, code: int, error: SyncerError | None, *, dry: bool) 
     }
 
 
+def _all(result: Backup, error: SyncerError | None) -> list[SyncerError]:
+    """Everything that went wrong, what ended the run included."""
+    return result.errors if error is None or error in result.errors else [*result.errors, error]
+
+
 def _tell(settings: Settings, result: Backup, code: int, error: SyncerError | None, *, dry: bool) -> None:
     from syncer.cli.output import clean, complain
 
-    errors = [*result.errors, *([error] if error is not None and error not in result.errors else [])]
+    errors = _all(result, error)
     told = {redact(str(one)) for one in errors}
     for report in result.reports:
         say(_counts(report))

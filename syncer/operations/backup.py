@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from syncer.archive.layout import workspace_folder
-from syncer.errors import ConfigError, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
+from syncer.errors import ConfigError, Refused, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
 from syncer.model import Report, Workspace
 from syncer.operations.events import Watch
 from syncer.operations.passes import BackupPass, Options, Pass
@@ -70,7 +70,7 @@ async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: W
     result.run = rooms.run
     given = {workspace.id: workspace.name for workspace in rooms.settings.workspaces}
     try:
-        for workspace in await chosen(rooms, wanted):
+        for workspace in await _chosen(rooms, wanted, result):
             proposed = workspace_folder(workspace.id, given.get(workspace.id))
             folder = await rooms.manifest.folder(workspace.id, workspace.name, proposed)
             await _go(BackupPass(rooms, workspace, folder, options, watch), result)
@@ -81,7 +81,7 @@ async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: W
 async def dry_run(rooms: Looking, wanted: Sequence[str], options: Options, watch: Watch, result: Backup) -> None:
     """Tell what `backup` would do, and write nothing."""
     try:
-        for workspace in await chosen(rooms, wanted):
+        for workspace in await _chosen(rooms, wanted, result):
             await _go(Pass(rooms, workspace, options, watch), result)
     finally:
         result.requests, result.down = rooms.service.requests, rooms.service.down
@@ -94,6 +94,14 @@ async def _go(one: Pass, result: Backup) -> None:
     finally:
         if one.error is not None:
             result.errors.append(one.error)
+
+
+async def _chosen(rooms: Looking, wanted: Sequence[str], result: Backup) -> list[Workspace]:
+    workspaces = await chosen(rooms, wanted)
+    if not workspaces:  # only "*" can come to this
+        hint = "have a workspace shared with these credentials, then look with `syncer check`"
+        result.errors.append(Refused("the credentials reach no workspace", hint=hint))
+    return workspaces
 
 
 async def chosen(rooms: Looking, wanted: Sequence[str]) -> list[Workspace]:

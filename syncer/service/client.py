@@ -168,7 +168,10 @@ class ImageService:
     async def image(self, workspace_id: str, image_id: str) -> Image:
         """One image's own document."""
         url = wire.image_url(self._base, workspace_id, image_id)
-        return await self._ask(url, lambda body: wire.decode_image(body, workspace_id))
+        image = await self._ask(url, lambda body: wire.decode_image(body, workspace_id))
+        if image.id != image_id:
+            raise UnexpectedAnswer("the service answers with another image", asked=image_id, answered=image.id)
+        return image
 
     async def _ask(self, url: URL, decode: Callable[[bytes], T]) -> T:
         return await self.retrying(lambda: self._ask_once(url, decode))
@@ -207,6 +210,10 @@ class ImageService:
         link = image.content or await self._link(image)
         try:
             return await self._open_link(stack, link)
+        except Unauthorized as error:
+            # Either the credentials are refused, which ends the run, or this content alone is: the document tells.
+            await self.image(image.workspace_id, image.id)
+            raise Refused("the service refuses this image's content", status=401) from error
         except Refused as error:
             if error.status not in _EXPIRED or error.facts.get("origin") == str(self._perimeter.api):
                 raise

@@ -226,6 +226,41 @@ class Report:
     why: list[str] = field(default_factory=list)
 
 
+# --- what a look at the bytes finds --------------------------------------------------------------------
+
+
+class Harm(StrEnum):
+    """What can be wrong with an archive. The last two are no damage: what a crash leaves, and the next backup mends."""
+
+    CORRUPT = "corrupt"
+    MISSING = "missing"
+    STRAY = "stray"
+    UNREADABLE = "unreadable"
+    SIDECAR = "altered_sidecar"
+    CHAIN = "broken_chain"
+    MARKER = "marker"
+    MANIFEST = "manifest"
+    UNRECORDED = "unrecorded"
+    BEHIND = "behind"
+
+    @property
+    def damage(self) -> bool:
+        """Whether something has been lost or altered."""
+        return self not in {Harm.UNRECORDED, Harm.BEHIND}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be: what, where (relative to the archive, with "/"), and how it shows."""
+
+    harm: Harm
+    path: str
+    detail: str
+    workspace_id: str | None = None
+    image_id: str | None = None
+    revision: int | None = None
+
+
 def moment(text: object) -> datetime | None:
     """Read a timestamp of the service as a UTC time; None for what is not one.
 

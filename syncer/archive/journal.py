@@ -1,7 +1,8 @@
 """The record of what happened: one file a run, one line an event, each line sealed by the next.
 
 Every line carries the hash of the line before it, and a file's first line also the name of the file before it, so that
-a line that is changed or a file that is removed later shows. Written append-only; `flush` makes it durable. It has to
+a line that is changed or a file that is removed later shows. Each ends with a sum over itself, so that the line that was
+changed can be told from the one behind it. Written append-only; `flush` makes it durable. It has to
 survive a lawful erasure: ids, hashes, sizes, paths, times and reasons belong in it, no prompts, links or documents.
 """
 
@@ -29,18 +30,24 @@ GENESIS = "0" * 64  # what stands for the hash of the line before the very first
 
 _NAME = re.compile(r"(\d{8}T\d{12}Z)-.+\.jsonl")
 _START = "%Y%m%dT%H%M%S%fZ"
-_OURS = ("n", "at", "event", "prev")
+_OURS = ("n", "at", "event", "prev", "sum")
+_SUM = len(',"sum":"0123456789abcdef"}')
 
 
 @dataclass(frozen=True, slots=True)
 class JournalLine:
-    """One event as it was written; `line` counts from 1."""
+    """One event as it was written; `line` counts from 1.
+
+    `seal` is the line's hash. A line that is not `whole` fails its own sum: what it says may not be believed.
+    """
 
     file: str
     line: int
     event: str
     at: str
     facts: dict[str, Any] = field(default_factory=dict)
+    seal: str = field(default="", compare=False)
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +93,16 @@ class Journal:
             if journal._file is not None:
                 journal._file.close()
 
+    @property
+    def seal(self) -> str:
+        """The hash of the last line so far, of an earlier run if this one has none."""
+        return self._seal
+
     def append(self, event: str, /, *, at: str | None = None, **facts: object) -> None:
         """Add an event that happened `at` a time, now if not said; it is durable after the next `flush`."""
         sealed = {"prev": self._seal} if self._count else {"prev": self._seal, "after": self._after}
         fields = dict(n=self._count, at=at or layout.stamp(self._clock()), event=event, **sealed, **facts)
-        line = msgspec.json.encode(fields, enc_hook=str)
+        line = _summed(msgspec.json.encode(fields, enc_hook=str))
         self._pending.append(line + b"\n")
         self._seal = _hash(line)
         self._count += 1
@@ -131,6 +143,8 @@ def read(root: Path) -> Iterator[JournalLine | Break]:
             with path.open("rb") as file:
                 for number, raw in enumerate(file, 1):
                     if not raw.endswith(b"\n"):
+                        if _whole(raw[:-1]):
+                            yield Break(path.name, number, "its last line does not end as it was written")
                         break
                     fields = _parse(raw)
                     if fields is None:
@@ -143,7 +157,8 @@ def read(root: Path) -> Iterator[JournalLine | Break]:
                             yield Break(path.name, number, "the line before it is not the one it was written after")
                         ours = (*_OURS, "after") if number == 1 else _OURS
                         facts = {name: fact for name, fact in fields.items() if name not in ours}
-                        yield JournalLine(path.name, number, fields["event"], fields["at"], facts)
+                        this, whole = _hash(raw[:-1]), _whole(raw[:-1])
+                        yield JournalLine(path.name, number, fields["event"], fields["at"], facts, this, whole)
                     after, seal = path.name, _hash(raw[:-1])
         except OSError as error:
             yield Break(path.name, number, f"it cannot be read: {error.strerror}")
@@ -156,6 +171,15 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
         return None
     whole = all(isinstance(fields.get(name), kind) for name, kind in (("event", str), ("at", str), ("prev", str)))
     return fields if whole and isinstance(fields.get("n"), int) else None
+
+
+def _summed(line: bytes) -> bytes:
+    """Put a sum over a line to its end: a part of the hash, enough to notice an accident."""
+    return line[:-1] + b',"sum":"' + _hash(line)[:16].encode() + b'"}'
+
+
+def _whole(line: bytes) -> bool:
+    return line == _summed(line[:-_SUM] + b"}")
 
 
 def _hash(line: bytes) -> str:

@@ -43,6 +43,29 @@ def held(path: Path, *, command: str, since: str) -> Iterator[bool]:
         os.close(fd)
 
 
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Keep writers out for the block, and write nothing, so that it works on a read-only medium as well.
+
+    Raise `AlreadyRunning` if a writer is at work. Where nobody ever held the lock there is nothing to hold.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(
+                "another process holds the archive", hint="wait for it to end, or stop it", **_holder(fd)
+            ) from error
+        yield
+    finally:
+        os.close(fd)
+
+
 def _holder(fd: int) -> dict[str, object]:
     """Read who holds the lock; nothing if it has not come to say so."""
     try:

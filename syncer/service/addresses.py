@@ -3,7 +3,7 @@
 Two questions with two answers. A *URL* is judged on every hop, before anything is sent (`Perimeter.judge`): the
 token goes to the API's own origin only, other origins are allowed only if the configuration names them. An
 *address* is judged when a name has been resolved (`PublicResolver`), so that a name cannot lead us into the network
-we stand in. Following redirects is left to the transport, reading links to `wire`.
+we stand in. Following redirects is left to the transport, reading links to `links`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from syncer.errors import Refused
-from syncer.service import wire
+from syncer.service import links
 
 _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
@@ -84,7 +84,7 @@ def redirected(url: URL, location: str | None) -> URL:
         absolute = urljoin(str(url), location.strip())
     except ValueError:
         raise Refused("a redirect without a usable target", **public(url)) from None
-    return wire.content_links(absolute, str(url.origin()))[0].with_fragment(None)
+    return links.content_links(absolute, str(url.origin()))[0].with_fragment(None)
 
 
 # --- addresses ----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from yarl import URL
 
 from syncer.errors import Damaged, NotFound, Refused, SyncerError, Unauthorized, Unavailable, UnexpectedAnswer
 from syncer.model import Content, Image, ImagePage, Workspace
-from syncer.service import auth, content, wire
+from syncer.service import auth, content, links, wire
 from syncer.service.addresses import Perimeter, Trust, public, redirected
 from syncer.service.pacing import Pacing
 from syncer.service.transport import Answer, Transport
@@ -145,7 +145,7 @@ class ImageService:
     async def _sweep_workspaces(self, found: dict[str, Workspace]) -> int | None:
         read, swept = 0, set[str]()
         for number in range(1, MAX_WORKSPACE_PAGES + 1):
-            url = wire.workspaces_page_url(self._base, number, PAGE_SIZE)
+            url = links.workspaces_page_url(self._base, number, PAGE_SIZE)
             workspaces, rows, total = await self._ask(url, wire.decode_workspaces)
             read += rows
             fresh = {workspace.id for workspace in workspaces} - swept
@@ -158,16 +158,16 @@ class ImageService:
 
     async def workspace(self, workspace_id: str) -> Workspace:
         """One workspace's own document."""
-        return await self._ask(wire.workspace_url(self._base, workspace_id), wire.decode_workspace)
+        return await self._ask(links.workspace_url(self._base, workspace_id), wire.decode_workspace)
 
     async def page(self, workspace_id: str, number: int, size: int = PAGE_SIZE) -> ImagePage:
         """One page of a workspace's images, newest first, counted from 1."""
-        url = wire.images_page_url(self._base, workspace_id, number, size)
+        url = links.images_page_url(self._base, workspace_id, number, size)
         return await self._ask(url, lambda body: wire.decode_page(body, workspace_id))
 
     async def image(self, workspace_id: str, image_id: str) -> Image:
         """One image's own document."""
-        url = wire.image_url(self._base, workspace_id, image_id)
+        url = links.image_url(self._base, workspace_id, image_id)
         image = await self._ask(url, lambda body: wire.decode_image(body, workspace_id))
         if image.id != image_id:
             raise UnexpectedAnswer("the service answers with another image", asked=image_id, answered=image.id)
@@ -232,7 +232,7 @@ class ImageService:
 
     async def _open_link(self, stack: AsyncExitStack, link: str) -> Answer:
         """Open the first reading of the link that is found, beginning with the way that links were meant before."""
-        readings = {url: str(url).removesuffix(link) for url in wire.content_links(link, self._base)}
+        readings = {url: str(url).removesuffix(link) for url in links.content_links(link, self._base)}
         missing: NotFound | None = None
         for url in sorted(readings, key=lambda url: readings[url] != self._link_prefix):
             try:

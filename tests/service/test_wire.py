@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncer.errors import Refused, UnexpectedAnswer
+from syncer.errors import UnexpectedAnswer
 from syncer.model import Image, Unreadable, Workspace
 from syncer.service import wire
 
@@ -47,34 +46,6 @@ def read(**fields: object) -> Image:
     """The one image of a page whose row has these fields."""
     (image,) = wire.decode_page(body(row(**fields)), "w").images
     return image
-
-
-# --- what we ask --------------------------------------------------------------------------------------
-
-
-def test_pages_and_documents_are_asked_under_the_base_url():
-    """Each call of the documentation has its URL, below whatever base was configured."""
-    assert [
-        str(wire.images_page_url(BASE, "w", 3, 200)),
-        str(wire.image_url(BASE, "w", "i")),
-        str(wire.workspaces_page_url(BASE, 1, 50)),
-        str(wire.workspace_url("http://127.0.0.1:8080", "w")),
-    ] == [
-        f"{BASE}/image-service/v1/workspaces/w/images?page=3&size=200",
-        f"{BASE}/image-service/v1/workspaces/w/images/i",
-        f"{BASE}/workspace-service/v1/workspaces?page=1&size=50",
-        "http://127.0.0.1:8080/workspace-service/v1/workspaces/w",
-    ]
-
-
-@given(st.text(min_size=1) | st.sampled_from([".", "..", "...", "a/../b", "a?b#c", "%2e", "ä ö", "a\\b"]))
-def test_every_id_is_one_path_segment_that_reads_back(name):
-    """Whatever an id holds, it stays one segment of the path, and no segment that means another place."""
-    path = wire.image_url(BASE, "w", name).raw_path
-    head, _, segment = path.rpartition("/")
-    assert head == "/api/image-service/v1/workspaces/w/images"
-    assert segment not in (".", "..")
-    assert unquote(segment) == name
 
 
 # --- pages --------------------------------------------------------------------------------------------
@@ -400,100 +371,3 @@ def test_an_error_is_bounded_and_echoes_no_credential():
         text, _ = wire.decode_error(400, json.dumps({"error": endless}).encode())
         assert len(text) == 200
     assert wire.decode_error(799, b"") == ("status 799", None)
-
-
-# --- links --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("link", "places"),
-    [
-        ("https://h/x?a=b", ["https://h/x?a=b"]),
-        ("HTTP://h", ["http://h/"]),
-        ("//h/x", ["https://h/x"]),
-        ("/api/image-service/v1/x", [f"{BASE}/image-service/v1/x"]),
-        ("/image-service/v1/x", [f"{BASE}/image-service/v1/x", "https://app.neuroflash.com/image-service/v1/x"]),
-        ("/v1/x", [f"{BASE}/image-service/v1/x", f"{BASE}/v1/x", "https://app.neuroflash.com/v1/x"]),
-        ("/x", ["https://app.neuroflash.com/x", f"{BASE}/x"]),
-        ("x/y", [f"{BASE}/x/y", "https://app.neuroflash.com/x/y"]),
-        ("v1/x", [f"{BASE}/v1/x", f"{BASE}/image-service/v1/x", "https://app.neuroflash.com/v1/x"]),
-        ("/apix", ["https://app.neuroflash.com/apix", f"{BASE}/apix"]),
-    ],
-)
-def test_a_relative_link_may_be_meant_in_several_ways(link, places):
-    """The likeliest reading comes first, and each comes once."""
-    assert [str(place) for place in wire.content_links(link, BASE)] == places
-
-
-def test_without_a_path_in_the_base_there_is_less_to_guess():
-    """Readings that come to the same address are one."""
-    assert [str(place) for place in wire.content_links("/x", "http://127.0.0.1:8080")] == ["http://127.0.0.1:8080/x"]
-
-
-@pytest.mark.parametrize(
-    ("link", "asked"),
-    [
-        ("https://h/a%2Fb%20c?s=a+b%2B%3d&t=/:@!$'()*,;[]~", "https://h/a%2Fb%20c?s=a+b%2B%3d&t=/:@!$'()*,;[]~"),
-        ("https://h/ä b/%zz?q=|%", "https://h/%C3%A4%20b/%25zz?q=%7C%25"),
-        ("https://bücher.example/x", "https://xn--bcher-kva.example/x"),
-        ("http://[::1]:8080/x", "http://[::1]:8080/x"),
-    ],
-)
-def test_a_signed_url_is_asked_as_it_is(link, asked):
-    """Legal characters stay as they were written, or the signature breaks; only illegal ones are quoted."""
-    (place,) = wire.content_links(link, BASE)
-    assert f"{place.scheme}://{place.raw_authority}{place.raw_path_qs}" == asked
-
-
-@pytest.mark.parametrize(
-    "link",
-    [
-        "ftp://h/x",
-        "file:///etc/passwd",
-        "data:image/png;base64,AA",
-        "javascript:alert(1)",
-        "https:x",
-        "https://",
-        "https:///x",
-        "///x",
-        "https://?x",
-        "https://h:99999/",
-        "https://h:port/",
-        "https://[::1/",
-        "https://exa mple/",
-        "https://h\\.example/",
-        f"https://user:{CANARY}@h/",
-        f"https://{CANARY}@h/",
-        f"//{CANARY}@h/",
-        f"https://h/\r\nX-Evil: {CANARY}",
-        f"https://h/\x00?sig={CANARY}",
-        f"ftp://h/?sig={CANARY}",
-        "\ud800",
-    ],
-)
-def test_a_link_that_cannot_be_followed_is_refused_without_repeating_it(link):
-    """Other schemes, names and passwords, control characters and missing hosts are no places to ask."""
-    with pytest.raises(Refused, match="broken content link") as caught:
-        wire.content_links(link, BASE)
-    assert CANARY not in f"{caught.value} {caught.value!r} {caught.value.facts}"
-
-
-@pytest.mark.parametrize("link", ["", "  "])
-def test_an_empty_link_is_no_link(link):
-    """There is nothing to guess about an empty link."""
-    with pytest.raises(Refused, match="no content link"):
-        wire.content_links(link, BASE)
-
-
-@given(st.text())
-def test_any_link_is_an_address_or_refused(link):
-    """Whatever a document holds as a link, it never breaks us, and never becomes another scheme."""
-    try:
-        places = wire.content_links(link, BASE)
-    except Refused:
-        return
-    for place in places:
-        assert place.scheme in ("http", "https")
-        assert place.raw_host
-        assert place.user is None
-        assert str(place).isascii()

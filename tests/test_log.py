@@ -11,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from logs import logging_as_before
 
 from syncer import log
 from syncer.log import BLANK, Redactor
@@ -21,17 +22,10 @@ IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logging is the whole process's: give it back as it was; and no test's secret stays known."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    libraries = {name: logging.getLogger(name).level for name in ("asyncio", "aiohttp", "apscheduler")}
+    """No test's secret stays known to the process."""
     monkeypatch.setattr(log, "redact", Redactor())
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, before in libraries.items():
-        logging.getLogger(name).setLevel(before)
-    structlog.reset_defaults()
+    with logging_as_before():
+        yield
 
 
 @pytest.fixture(params=["console", "json"])

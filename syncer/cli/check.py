@@ -60,7 +60,8 @@ async def _checks(settings: Settings) -> AsyncIterator[Check]:
         connection = app.connect(settings, os.environ)
     except ConfigError as error:
         text = "; ".join([error.message, *error.problems])
-        yield Check("credentials", text, error.exit_code, error.hint)
+        hint = error.hint or "see service.client_id and service.client_secret_file in the configuration (`syncer init`)"
+        yield Check("credentials", text, error.exit_code, hint)
         return
     limited = replace(connection, retries=min(RETRIES, connection.retries), retry_seconds=RETRY_SECONDS)
     async with ImageService.open(limited, on_secret=redact.learn) as service:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -131,16 +133,17 @@ def _ending(folder: Path, settings: Settings, seconds: float) -> None:
     files = [path for path in archive.rglob("*") if path.is_file() and path.suffix in {".png", ".jpg", ".webp"}]
     held = size(sum(path.stat().st_size for path in files))
     shown = clean(os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder)
+    command = "syncer" if shutil.which("syncer") else clean(os.path.relpath(sys.argv[0]))
     _chapter(5, f"What you have now, after {seconds:.1f} s")
     say(f"   {plural(len(files), 'picture')} ({held}), each with a sidecar that holds the service's own JSON, under")
     say(f"   [bold]{clean(archive)}[/]")
     say("   What was deleted at the service is still here, and what changed is here in both versions.")
     say("\n[bold]Try next[/] (the service is gone again; these only read the archive)")
-    say(f"   syncer --config {shown}/syncer.toml status")
-    say(f"   syncer --config {shown}/syncer.toml list --state gone")
-    say(f"   syncer --config {shown}/syncer.toml show {clean(_example(settings))}")
-    say("   syncer simulate        [dim]# the service alone, to play with; it prints a configuration for itself[/]")
-    say("   syncer init            [dim]# a configuration for your own workspaces[/]")
+    say(f"   {command} --config {shown}/syncer.toml status")
+    say(f"   {command} --config {shown}/syncer.toml list --state gone")
+    say(f"   {command} --config {shown}/syncer.toml show {clean(_example(settings))}")
+    say(f"   {command} simulate        [dim]# the service alone, to play with; it prints a configuration for itself[/]")
+    say(f"   {command} init            [dim]# a configuration for your own workspaces[/]")
 
 
 def _example(settings: Settings) -> str:

@@ -129,12 +129,12 @@ async def changed(sim: Simulator, shelf: str, outside: Outside) -> dict[str, Any
 
 @pytest.mark.slow
 async def test_killed_at_random_again_and_again_it_ends_as_if_undisturbed(sim: Simulator, shelf: str, make: Make):
-    """SIGKILL at eight moments of eight runs, then one to the end: the same files, rows and revisions."""
+    """SIGKILL at five moments of five runs, then one to the end: the same files, rows and revisions."""
     outside = make(limits={"downloads": 4})
     expected = await changed(sim, shelf, outside)
     chance = random.Random(2026)
 
-    for _ in range(8):
+    for _ in range(5):
         moment = Moment(sim, after=chance.randrange(1, 12))
         async with outside.started("backup", "--json") as process:
             ended = asyncio.create_task(process.wait())
@@ -158,55 +158,44 @@ async def test_killed_at_random_again_and_again_it_ends_as_if_undisturbed(sim: S
     assert rows(outside.archive, "failures") == []
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(STRACE is None, reason="strace is not installed")
-@pytest.mark.parametrize(
-    ("call", "when"),
-    [("rename", 1), ("rename", 7), ("rename", 30), ("syncfs,fsync,fdatasync", 2), ("syncfs,fsync,fdatasync", 9)],
-)
-async def test_killed_at_the_nth_system_call_it_ends_as_if_undisturbed(
-    sim: Simulator, shelf: str, make: Make, call: str, when: int
-):
-    """Killed between two steps of keeping a picture, the next run completes or clears away what was begun."""
-    outside = make()
-    expected = await changed(sim, shelf, outside)
-    inject = f"--inject={call}:signal=SIGKILL:when={when}"
-    strace = (STRACE or "", "-f", "-qq", "-o", "/dev/null", f"--trace={call}", inject)
+def under_strace(call: str, what: str) -> tuple[str, ...]:
+    """Run a command so that something happens at some of its system calls."""
+    return (STRACE or "", "-f", "-qq", "-o", "/dev/null", f"--trace={call}", f"--inject={call}:{what}")
 
-    async with outside.started("backup", "--json", under=strace) as process:
-        killed = await outside.end(process, killed=True)
 
-    assert killed.code == -signal.SIGKILL, "the injected fault did not come"
-    ran = await outside.backup()
-    assert ran.code == 0
-    assert whole(outside) == expected
+SYNC = "syncfs,fsync,fdatasync"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 @pytest.mark.parametrize(
-    ("call", "error", "when"),
+    ("points", "code"),
     [
-        ("syncfs,fsync,fdatasync", "EIO", "1+"),
-        ("syncfs,fsync,fdatasync", "EIO", "4"),
-        ("rename", "EIO", "5"),
-        ("rename", "EROFS", "1+"),
-        ("pwrite64", "EIO", "6+"),
+        ([("rename", f"signal=SIGKILL:when={n}") for n in (1, 6, 23)], -signal.SIGKILL),
+        ([(SYNC, f"signal=SIGKILL:when={n}") for n in (2, 4)], -signal.SIGKILL),
+        ([(SYNC, "error=EIO:when=1+"), (SYNC, "error=EIO:when=4"), ("pwrite64", "error=EIO:when=6+")], 9),
+        ([("rename", "error=EIO:when=5"), ("rename", "error=EROFS:when=1+")], 9),
     ],
+    ids=["killed at a rename", "killed at a sync", "EIO", "failing renames"],
 )
-async def test_a_disk_that_fails_is_9_and_nothing_is_believed(
-    sim: Simulator, shelf: str, make: Make, call: str, error: str, when: str
+async def test_stopped_or_failing_at_a_system_call_it_ends_as_if_undisturbed(
+    sim: Simulator, shelf: str, make: Make, points: list[tuple[str, str]], code: int
 ):
-    """EIO or a file system that turned read-only, anywhere: exit 9, and a run on a good disk ends as if undisturbed."""
+    """Killed between two steps, or told by the disk that it failed (9): nothing is believed that is not durable, and
+    the next run on a good disk ends with the same files, rows and revisions.
+    """
     outside = make()
     expected = await changed(sim, shelf, outside)
-    strace = (STRACE or "", "-f", "-qq", "-o", "/dev/null", f"--trace={call}", f"--inject={call}:error={error}:when={when}")
+    before = outside.archive.with_name("before")
+    shutil.copytree(outside.archive, before)
 
-    async with outside.started("backup", "--json", under=strace) as process:
-        failed = await outside.end(process)
+    for point in points:
+        shutil.rmtree(outside.archive)
+        shutil.copytree(before, outside.archive)
+        async with outside.started("backup", "--json", under=under_strace(*point)) as process:
+            failed = await outside.end(process, killed=code < 0)
+        assert failed.code == code, f"{point}: {failed.err}"
+        assert code < 0 or not failed.summary["complete"]
 
-    assert failed.code == 9, failed.err
-    assert not failed.summary["complete"]
-    ran = await outside.backup()
-    assert ran.code == 0
-    assert whole(outside) == expected
+        assert (await outside.backup()).code == 0
+        assert whole(outside) == expected, point

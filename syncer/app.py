@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from syncer import settings as configuration
-from syncer.archive.journal import Journal
+from syncer.archive.journal import GENESIS, Journal
 from syncer.archive.store import Archive
 from syncer.errors import SafetyStop
 from syncer.log import redact
@@ -71,6 +71,25 @@ async def opened(settings: Settings, environ: Mapping[str, str], command: str) -
 
 
 @asynccontextmanager
+async def held(settings: Settings, command: str) -> AsyncIterator[tuple[Archive, Journal, str]]:
+    """Open the archive alone, under its lock, with a journal and a run's id: for work that needs no service."""
+    async with AsyncExitStack() as stack:
+        if not settings.archive.path.is_dir():
+            raise SafetyStop("there is no archive here", hint="is the disk mounted?", archive=settings.archive.path)
+        archive = await stack.enter_async_context(
+            Archive.open(
+                settings.archive.path,
+                reserve=settings.archive.reserve,
+                image_bytes=settings.limits.image_bytes,
+                sidecars=settings.archive.sidecars,
+                command=command,
+            )
+        )
+        run = new_run(utc_now())
+        yield archive, await stack.enter_async_context(Journal.open(archive.root, run)), run
+
+
+@asynccontextmanager
 async def identified(archive: Archive) -> AsyncIterator[Manifest]:
     """Open the manifest that belongs to this archive, or make both marker and manifest where there is neither."""
     path = archive.root / MANIFEST
@@ -88,7 +107,8 @@ async def identified(archive: Archive) -> AsyncIterator[Manifest]:
     async with Manifest.open(path) as manifest:
         known = await manifest.archive_id()
         if known is None:
-            await manifest.bind(archive_id, utc_now().isoformat(timespec="seconds").replace("+00:00", "Z"))
+            created = utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")
+            await manifest.bind(archive_id, created, seal=GENESIS)  # it has learnt all of a journal that is empty
         elif known != archive_id:
             raise SafetyStop(
                 "the archive's marker and its manifest belong to different archives",

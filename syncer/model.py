@@ -196,6 +196,66 @@ class Vanished:
 Outcome = Stored | Failed | Gone | Vanished
 
 
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """A workspace was seen for the first time, or under another name. Its folder stays the first one."""
+
+    workspace_id: str
+    name: str | None
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Whether known ground can (not) be trusted for a workspace: a pass may have ended before it settled all."""
+
+    workspace_id: str
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forgiven:
+    """A debt that cannot be owed any more: what failed is not to be found under that name."""
+
+    workspace_id: str
+    image_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A whole pair in the archive of which nothing told; it counts as the image's newest only if it is."""
+
+    image: Image
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A kept file that is damaged or missing, and that the service has no more. Told for ever in `status`."""
+
+    workspace_id: str
+    image_id: str
+    revision: int
+    path: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A damaged or missing file was put back as it was; `evidence` is where the damaged one lies, if there was one."""
+
+    workspace_id: str
+    image_id: str
+    revision: int
+    path: str
+    evidence: str | None
+    at: str
+
+
+Change = Outcome | Introduced | Hole | Forgiven | Found | Lost | Repaired  # all that the manifest can learn
+
+
 @dataclass(slots=True)
 class Report:
     """What one pass over one workspace came to. `listed = new + changed + unchanged + filtered + failed` holds.

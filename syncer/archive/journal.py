@@ -1,9 +1,9 @@
 """The record of what happened: one file a run, one line an event, each line sealed by the next.
 
 Every line carries the hash of the line before it, and a file's first line also the name of the file before it, so that
-a line that is changed or a file that is removed later shows. Each ends with a sum over itself, so that the line that was
-changed can be told from the one behind it. Written append-only; `flush` makes it durable. It has to
-survive a lawful erasure: ids, hashes, sizes, paths, times and reasons belong in it, no prompts, links or documents.
+a line that is changed or a file that is removed later shows. Each ends with a sum over itself, so that a changed line
+can be told from the one behind it. Written append-only; `flush` makes it durable. It has to survive a lawful erasure:
+ids, hashes, sizes, paths, times and reasons belong in it, no prompts, links or documents.
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ class JournalLine:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place where the chain does not hold: the line, or what was before it, is not as it was written."""
+    """A place where the chain does not hold: the line, or what was `before` it, is not as it was written."""
 
     file: str
     line: int
     reason: str
+    before: bool = False
 
 
 class Journal:
@@ -152,9 +153,10 @@ def read(root: Path) -> Iterator[JournalLine | Break]:
                     else:
                         if number == 1 and fields.get("after") != after:
                             reason = f"it was written after {fields.get('after')}, and comes after {after}"
-                            yield Break(path.name, number, reason)
+                            yield Break(path.name, number, reason, before=True)
                         elif fields["prev"] != seal or fields["n"] != number - 1:
-                            yield Break(path.name, number, "the line before it is not the one it was written after")
+                            reason = "the line before it is not the one it was written after"
+                            yield Break(path.name, number, reason, before=True)
                         ours = (*_OURS, "after") if number == 1 else _OURS
                         facts = {name: fact for name, fact in fields.items() if name not in ours}
                         this, whole = _hash(raw[:-1]), _whole(raw[:-1])
@@ -186,11 +188,16 @@ def _hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
+def is_journal(name: str) -> bool:
+    """Say whether a file of this name in the journal's folder is one of the journals."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _files(folder: Path) -> list[Path]:
     """List the journals, oldest first: their names begin with the time."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return sorted(path for path in folder.iterdir() if is_journal(path.name))
 
 
 def _start(folder: Path, now: datetime) -> str:

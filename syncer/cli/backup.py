@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -14,6 +15,7 @@ from syncer.log import redact
 
 if TYPE_CHECKING:
     from syncer.model import Report
+    from syncer.operations.adopt import LocalCopies
     from syncer.operations.backup import Backup
     from syncer.settings import Settings
 
@@ -60,6 +62,7 @@ def carry_out(
     dry: bool = False,
     accept_deletions: bool = False,
     json: bool = False,
+    copies: LocalCopies | None = None,
 ) -> int:
     """Run one backup to its exit code and tell how it went. Raises what ends the run before anything could begin."""
     from syncer import app
@@ -78,7 +81,7 @@ def carry_out(
                     await dry_run(rooms, wanted, options, watch, result)
             else:
                 async with app.opened(settings, os.environ, "backup") as rooms:
-                    await backup(rooms, wanted, options, watch, result)
+                    await backup(replace(rooms, copies=copies), wanted, options, watch, result)
         return result.exit_code
 
     started = time.monotonic()
@@ -96,8 +99,6 @@ def carry_out(
 
 def summary(result: Backup, code: int, error: SyncerError | None, *, dry: bool) -> dict[str, object]:
     """Make the summary line: totals, the workspaces' own, and why it is not complete."""
-    from dataclasses import asdict
-
     why = [text for report in result.reports for text in report.why]
     why += [text for one in _all(result, error) if (text := redact(str(one))) not in why]
     return {

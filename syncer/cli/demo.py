@@ -28,7 +28,7 @@ def demo_(
     keep: Path | None = None,
     images: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=20000))] = 240,
 ) -> int:
-    """Start a simulated service, back it up, change things there, back up again, and say where to look.
+    """Start a simulated service, back it up, change things there, back up again, verify, and say where to look.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ def demo_(
             say(f"   {_week(sim)}")
             _chapter(4, "Second backup: only what is different is fetched")
             code = code or _told(await _backup(settings))
+        _chapter(5, "Verify: every byte hashed again, every row held against sidecars and journal")
+        code = code or await _verify(settings)
         _ending(folder, settings, time.monotonic() - started)
         return code
 
@@ -101,6 +103,21 @@ async def _backup(settings: Settings) -> Backup:
     return result
 
 
+async def _verify(settings: Settings) -> int:
+    from syncer.cli.verify import DAMAGED, watching
+    from syncer.operations.verification import Options, Verification
+    from syncer.operations.verify import verify
+
+    result = Verification()
+    started = time.monotonic()
+    with watching(json=False) as watch:
+        await verify(settings.archive.path, Options(), watch, result)
+    told = f"{plural(result.pictures, 'picture')}, {plural(result.sidecars, 'sidecar')}, {size(result.bytes)}"
+    verdict = "[bold red]damage[/]" if result.damage else "no damage"
+    say(f"   [green]✓[/] {told} in {time.monotonic() - started:.1f} s: {verdict}")
+    return DAMAGED if result.damage else 0
+
+
 def _told(result: Backup) -> int:
     for report in result.reports:
         changes = [
@@ -134,7 +151,7 @@ def _ending(folder: Path, settings: Settings, seconds: float) -> None:
     held = size(sum(path.stat().st_size for path in files))
     shown = clean(os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder)
     command = "syncer" if shutil.which("syncer") else clean(os.path.relpath(sys.argv[0]))
-    _chapter(5, f"What you have now, after {seconds:.1f} s")
+    _chapter(6, f"What you have now, after {seconds:.1f} s")
     say(f"   {plural(len(files), 'picture')} ({held}), each with a sidecar that holds the service's own JSON, under")
     say(f"   [bold]{clean(archive)}[/]")
     say("   What was deleted at the service is still here, and what changed is here in both versions.")

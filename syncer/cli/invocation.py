@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syncer import log
-from syncer.cli.output import err, say
+from syncer.cli.output import clean, err, say
 from syncer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def settings() -> Settings:
     path = configuration.find_config(asked.config, os.environ, Path.cwd())
     loaded, warnings = configuration.load(path, os.environ, asked.overrides)
     for warning in warnings:
-        say(f"[yellow]warning:[/] {warning}")
+        say(f"[yellow]warning:[/] {clean(warning)}")
     return loaded
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from syncer.cli.output import clean, data, out, plural, say, size
+from syncer.cli.output import clean, data, out, plain, plural, say, size
 from syncer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def list_(
             elif out.is_terminal:
                 out.print(_line(row))
             else:  # a line an image, with tabs, for a pipe
-                sys.stdout.write("\t".join(_cells(row)) + "\n")
+                sys.stdout.write("\t".join(map(plain, _cells(row))) + "\n")
     if json:
         data({"type": "summary", "command": "list", "images": count})
     else:

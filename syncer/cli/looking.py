@@ -23,7 +23,10 @@ def reading(settings: Settings) -> Iterator[Reader | None]:
     root = settings.archive.path
     manifest, marker = root / MANIFEST, root / MARKER
     try:
+        root.stat()
         known, marked = manifest.exists(), marker.exists()
+    except FileNotFoundError:
+        known = marked = False
     except OSError as error:
         raise ArchiveUnwritable(
             "the archive cannot be read", hint="see the folder's permissions", archive=root

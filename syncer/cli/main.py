@@ -5,6 +5,8 @@ Commands are imported when they are called, so that `syncer --help` is instant.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -27,13 +29,16 @@ app = App(
 )
 
 COMMANDS = {  # name: (codes beyond 0, 1 and 2, what it is for)
-    "demo": ((3, 9), "See it work: no account, nothing but this machine."),
+    "demo": ((3, 9, 130, 143), "See it work: no account, nothing but this machine."),
     "simulate": ((), "Run only the simulated service, to try a configuration on."),
     "init": ((), "Write a commented configuration."),
-    "check": ((3, 5, 6, 7, 8, 9), "Check configuration, credentials, workspaces, disk and clock."),
+    "check": ((3, 5, 7, 8, 9), "Check configuration, credentials, workspaces, disk and clock."),
     "backup": ((3, 5, 6, 7, 8, 9, 130, 143), "Copy what is new and changed, once."),
+    "adopt": ((3, 5, 6, 7, 8, 9, 130, 143), "Back up, using what is in a folder already instead of downloading it."),
     "status": ((3, 5, 9), "Say what is held, when the last good run was, and what is owed."),
     "list": ((5, 9), "List the images in the archive."),
+    "verify": ((4, 5, 6, 9, 130, 143), "Hash everything again: trust only bytes."),
+    "rebuild": ((4, 5, 6, 9, 130, 143), "Make the manifest anew, from the archive alone."),
     "show": ((3, 5, 9), "Show all that is kept of one image."),
 }
 for _place, (_name, (_codes, _help)) in enumerate(COMMANDS.items()):
@@ -73,6 +78,12 @@ def _launch(
 
 def main() -> None:
     """Run the command line and exit."""
+    # Some service managers start with these closed, and a terminal may lack a prompt's letters: neither is an error.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  a device, for as long as we live
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -91,6 +102,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # `syncer list | head`: the reader has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EIO, errno.EBADF}:
+            return _bug(error, arguments)
+        return _complain(ConfigError(f"cannot write the output: {error.strerror}", hint="see where stdout goes"), [])
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except Exception as error:  # the last line of defence: a bug, told as one

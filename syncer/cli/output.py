@@ -25,9 +25,12 @@ def say(text: str = "") -> None:
 
 
 def data(line: dict[str, Any]) -> None:
-    """Write one JSON line to stdout."""
-    sys.stdout.write(json.dumps(redact.value(line), ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+    """Write one JSON line to stdout. A reader that has left does not end the work that is being told of."""
+    try:
+        sys.stdout.write(json.dumps(redact.value(line), ensure_ascii=False, default=str) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(error: SyncerError) -> None:
@@ -56,7 +59,12 @@ def size(count: int | None) -> str:
 
 def clean(text: object) -> str:
     """Make text from outside harmless on a terminal: no markup, no control characters."""
-    return escape("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text)))
+    return escape(plain(text, allowed="\n"))
+
+
+def plain(text: object, allowed: str = "") -> str:
+    """Put a replacement in the place of control characters, so that text from outside stays on its line."""
+    return "".join(c if c.isprintable() or c in allowed else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
 def plural(count: int, noun: str) -> str:

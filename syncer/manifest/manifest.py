@@ -15,14 +15,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import Self, TypeVar, assert_never
 
+import msgspec
 from sqlite_utils import Database
 
-from syncer.errors import ConfigError
 from syncer.manifest import schema
 from syncer.manifest.faults import translated
-from syncer.model import Entry, Failed, Gone, Image, Outcome, Report, Revision, State, Stored, Vanished, Workspace
+from syncer.model import (
+    Change,
+    Entry,
+    Failed,
+    Forgiven,
+    Found,
+    Gone,
+    Hole,
+    Image,
+    Introduced,
+    Lost,
+    Repaired,
+    Report,
+    Revision,
+    State,
+    Stored,
+    Vanished,
+    Workspace,
+)
 
 T = TypeVar("T")
 
@@ -46,10 +64,17 @@ class Manifest:
         Raises `ConfigError` for a manifest of a newer version, `ArchiveUnwritable` for one that is damaged or
         cannot be written.
         """
+        async with cls._on_thread(lambda: _open_dry(path) if dry else _open(path)) as manifest:
+            yield manifest
+
+    @classmethod
+    @asynccontextmanager
+    async def _on_thread(cls, connect: Callable[[], Database]) -> AsyncIterator[Self]:
+        """Open a database on a thread of its own."""
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="manifest")
         loop = asyncio.get_running_loop()
         try:
-            db = await loop.run_in_executor(thread, _open_dry if dry else _open, path)
+            db = await loop.run_in_executor(thread, connect)
             try:
                 yield cls(db, thread)
             finally:
@@ -72,27 +97,29 @@ class Manifest:
         """Return the id of the archive that this manifest belongs to; None for a new one."""
         return await self._call(lambda: next((row["archive_id"] for row in self._db.table("archive").rows), None))
 
-    async def bind(self, archive_id: str, created: str) -> None:
-        """Remember which archive this manifest belongs to."""
-        row = {"archive_id": archive_id, "created": created}
-        await self._call(lambda: self._db.table("archive").insert(row))
+    async def bind(self, archive_id: str, created: str, seal: str | None = None) -> None:
+        """Remember which archive this manifest belongs to, and the journal's line after which its rows begin."""
+        row = {"archive_id": archive_id, "created": created, "seal": seal}
+        await self._call(lambda: self._db.table("archive").upsert(row, pk="archive_id"))
+
+    async def bound(self) -> dict[str, str | None]:
+        """Return `archive_id`, `created` and `seal`: the journal's line up to which all is written; {} if unbound."""
+        return await self._call(lambda: dict(next(iter(self._db.table("archive").rows), {})))
 
     # --- workspaces -----------------------------------------------------------------------------------
 
+    async def known(self, workspace_id: str) -> Introduced | None:
+        """Return under which name and in which folder a workspace is known; None at first sight."""
+        sql = "select workspace_id, name, folder from workspaces where workspace_id = ?"
+        row = await self._call(lambda: self._db.execute(sql, [workspace_id]).fetchone())
+        return None if row is None else Introduced(*row)
+
     async def folder(self, workspace_id: str, name: str | None, proposed: str) -> str:
         """Return the workspace's folder: the one it has had since first sight, or else `proposed` from now on."""
-
-        def work() -> str:
-            known = list(self._db.query("select * from workspaces where workspace_id = ?", [workspace_id]))
-            if not known:
-                row = {"workspace_id": workspace_id, "name": name, "folder": proposed, "hole": 0}
-                self._db.table("workspaces").insert(row)
-                return proposed
-            if name and name != known[0]["name"]:
-                self._db.table("workspaces").update(workspace_id, {"name": name})
-            return str(known[0]["folder"])
-
-        return await self._call(work)
+        await self.record([Introduced(workspace_id, name, proposed)])
+        known = await self.known(workspace_id)
+        assert known is not None  # noqa: S101  it has just been written
+        return known.folder
 
     async def workspaces(self) -> list[Workspace]:
         """Return the workspaces that this archive holds something of."""
@@ -108,7 +135,7 @@ class Manifest:
 
     async def set_hole(self, workspace_id: str, hole: bool) -> None:
         """Remember that known ground can (not) be trusted for this workspace."""
-        await self._call(lambda: self._db.table("workspaces").update(workspace_id, {"hole": int(hole)}))
+        await self.record([Hole(workspace_id, hole)])
 
     # --- images ---------------------------------------------------------------------------------------
 
@@ -143,27 +170,26 @@ class Manifest:
 
     async def forgive(self, workspace_id: str, image_ids: Sequence[str]) -> None:
         """Drop debts that cannot be owed any more."""
-        rows = [(workspace_id, image_id) for image_id in image_ids]
+        await self.record([Forgiven(workspace_id, image_id) for image_id in image_ids])
+
+    async def record(self, changes: Sequence[Change], seal: str | None = None) -> None:
+        """Write what happened, in one transaction; whatever was stored is already durable (promise 1).
+
+        `seal` is the line of the journal that told the last of it: what comes behind it can be caught up with.
+        """
 
         def work() -> None:
             with self._db.atomic():
-                self._db.conn.executemany(_FORGET_FAILURE, rows)
+                for change in changes:
+                    self._record(change)
+                if seal is not None:
+                    self._db.conn.execute("update archive set seal = ?", (seal,))
 
         await self._call(work)
 
-    async def record(self, outcomes: Sequence[Outcome]) -> None:
-        """Write what happened, in one transaction; whatever was stored is already durable (promise 1)."""
-
-        def work() -> None:
-            with self._db.atomic():
-                for outcome in outcomes:
-                    self._record(outcome)
-
-        await self._call(work)
-
-    def _record(self, outcome: Outcome) -> None:
+    def _record(self, change: Change) -> None:
         run = self._db.conn.execute
-        match outcome:
+        match change:
             case Stored(image, revision):
                 run(_UPSERT_IMAGE, _image_row(image, revision))
                 run(_INSERT_REVISION, _revision_row(image, revision))
@@ -173,10 +199,58 @@ class Manifest:
             case Gone(workspace_id, image_id, at):
                 run(_MARK_GONE, (at, workspace_id, image_id))
                 run(_FORGET_FAILURE, (workspace_id, image_id))
-            case Vanished(workspace_id, image_id):
+            case Vanished(workspace_id, image_id) | Forgiven(workspace_id, image_id):
                 run(_FORGET_FAILURE, (workspace_id, image_id))
+            case Introduced(workspace_id, name, folder):
+                run(_INTRODUCE, (workspace_id, name, folder))
+            case Hole(workspace_id, is_open):
+                run("update workspaces set hole = ? where workspace_id = ?", (int(is_open), workspace_id))
+            case Found(image, revision):
+                run(_UPSERT_IMAGE + " where excluded.revision > images.revision", _image_row(image, revision))
+                run(_INSERT_REVISION, _revision_row(image, revision))
+            case Lost(workspace_id, image_id, number, path, reason, at):
+                run(_INSERT_LOSS, (workspace_id, image_id, number, path, reason, at))
+            case Repaired(path=path):
+                run("delete from losses where path = ?", (path,))
             case _:
-                assert_never(outcome)
+                assert_never(change)
+
+    # --- being made anew ------------------------------------------------------------------------------
+
+    async def carry_over(self, other: Path) -> bool:
+        """Copy what stands nowhere else, runs and uploads, from another manifest; says whether it could be read."""
+
+        def work() -> bool:
+            if not other.exists():
+                return False
+            try:
+                self._db.execute("attach database ? as old", [f"{other.absolute().as_uri()}?mode=ro"])
+                try:
+                    with self._db.atomic():
+                        for table in ("runs", "uploads"):
+                            self._db.execute(f"insert into {table} select * from old.{table}")  # noqa: S608  our tables
+                finally:
+                    self._db.execute("detach database old")
+            except sqlite3.DatabaseError:
+                return False
+            return True
+
+        return await self._call(work)
+
+    async def check(self) -> None:
+        """Have SQLite check the whole database. Raises `ArchiveUnwritable` for a damaged one."""
+
+        def work() -> None:
+            (verdict,) = self._db.execute("pragma integrity_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(str(verdict))
+
+        await self._call(work)
+
+    async def sizes(self) -> dict[str, int]:
+        """Count the rows of each table."""
+        tables = ("workspaces", "images", "revisions", "failures", "losses", "runs")
+        return await self._call(lambda: {table: self._db.table(table).count for table in tables})
 
     # --- runs -----------------------------------------------------------------------------------------
 
@@ -220,6 +294,13 @@ _UPSERT_FAILURE = (
     " on conflict (workspace_id, image_id) do update set"
     " reason = excluded.reason, attempts = attempts + 1, last_tried = excluded.last_tried"
 )
+_INTRODUCE = (
+    "insert into workspaces (workspace_id, name, folder, hole) values (?,?,?,0)"
+    " on conflict (workspace_id) do update set name = coalesce(nullif(excluded.name, ''), name)"
+)
+_INSERT_LOSS = (
+    "insert or ignore into losses (workspace_id, image_id, revision, path, reason, found_at) values (?,?,?,?,?,?)"
+)
 _MARK_GONE = "update images set state = 'gone', gone_since = ? where workspace_id = ? and image_id = ?"
 _FORGET_FAILURE = "delete from failures where workspace_id = ? and image_id = ?"
 
@@ -260,13 +341,14 @@ def _revision_row(image: Image, revision: Revision) -> tuple[object, ...]:
         image.updated_at,
         revision.fetched_at,
         revision.run,
-        revision.document.decode("utf-8", "replace"),
+        # As the sidecar has it, so that the one can be made from the other.
+        msgspec.json.format(revision.document, indent=-1).decode("utf-8", "replace"),
     )
 
 
 def _open(path: Path) -> Database:
     with translated():
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rwc", uri=True, timeout=BUSY_SECONDS)
         try:
             return _prepare(Database(connection, execute_plugins=False), path)
         except BaseException:
@@ -287,15 +369,7 @@ def _open_dry(path: Path) -> Database:
 
 
 def _prepare(db: Database, path: Path) -> Database:
-    (version,) = db.execute("pragma user_version").fetchone()
-    if version > schema.VERSION:
-        raise ConfigError(
-            "the manifest was written by a newer syncer",
-            hint="install the newest syncer; the archive itself can be read without any",
-            manifest=path.name,
-            version=version,
-            understood=schema.VERSION,
-        )
+    version = schema.version(db)
     if version and path.stat().st_size <= CHECK_BELOW:
         (verdict,) = db.execute("pragma quick_check(1)").fetchone()
         if verdict != "ok":

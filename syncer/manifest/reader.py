@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from syncer.manifest import schema
 from syncer.manifest.faults import translated
 
 Row = dict[str, Any]
@@ -36,10 +37,14 @@ class Reader:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Reader]:
-        """Open an existing manifest for reading. Raises `ArchiveUnwritable` for one that is damaged."""
+        """Open an existing manifest for reading.
+
+        Raises `ArchiveUnwritable` for one that is damaged, `ConfigError` for one of a newer version.
+        """
         with translated():
             db = _connect(path)
             try:
+                schema.version(db)
                 yield cls(db)
             finally:
                 db.close()

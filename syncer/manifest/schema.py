@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from syncer.errors import ConfigError
+
 MIGRATIONS = Migrations("syncer")
 
 IMAGE = ("workspace_id", "image_id")
@@ -117,4 +119,28 @@ def m001_first_tables(db: Database) -> None:
     db.table("runs").create_index(["workspace_id", "id"])
 
 
-VERSION = 1  # one a migration; a test holds the two together
+@MIGRATIONS()
+def m002_losses_and_the_journals_seal(db: Database) -> None:
+    """Remember what was lost for good, and up to which line of the journal the rows are written."""
+    db.table("archive").add_column("seal", str)
+    db.table("losses").create(
+        {"workspace_id": str, "image_id": str, "revision": int, "path": str, "reason": str, "found_at": str},
+        pk="path",
+        not_null={"workspace_id", "image_id", "revision", "reason", "found_at"},
+    )
+
+
+VERSION = 2  # one a migration; a test holds the two together
+
+
+def version(db: Database) -> int:
+    """Return the version of a manifest, 0 for a new one. Raises `ConfigError` for one that is newer than we are."""
+    (found,) = db.execute("pragma user_version").fetchone()
+    if found > VERSION:
+        raise ConfigError(
+            "the manifest was written by a newer syncer",
+            hint="install the newest syncer; the archive itself can be read without any",
+            version=found,
+            understood=VERSION,
+        )
+    return int(found)

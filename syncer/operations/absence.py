@@ -6,13 +6,14 @@ itself, twice, some time apart; and the workspace still lists in between. Any ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from syncer.errors import NotFound, SyncerError
 from syncer.model import Image
 from syncer.operations.pool import Pool
 from syncer.operations.rooms import Looking
+from syncer.service.listing import Listing, Whole
 from syncer.settings import SafetySettings
 
 APART_SECONDS = 1.0  # between the two tries; a cache or a replica that lags answers wrongly for moments, not seconds
@@ -24,13 +25,26 @@ def brake(absent: int, live: int, listed: int, safety: SafetySettings) -> str | 
         return None
     if not listed:
         return f"the workspace lists no image at all, {live} are held"
-    percent = 100 * absent / live
+    percent = 100 * absent / max(live, absent)  # those that came back and vanished again were not live
     if absent > safety.max_gone_items and percent > safety.max_gone_percent:
         return (
             f"{absent} of {live} images ({percent:.0f} %) are not listed any more; "
             f"the limits are {safety.max_gone_items} images and {safety.max_gone_percent:g} %"
         )
     return None
+
+
+async def listed_now(rooms: Looking, workspace_id: str) -> Container[str] | None:
+    """Read the whole listing again, for its ids alone; None where it cannot be trusted or had."""
+    listing = Listing()
+    try:
+        while listing.next is not None:
+            listing.take(await rooms.service.page(workspace_id, listing.next))
+    except SyncerError as error:
+        if error.fatal:
+            raise
+        return None
+    return listing.seen if isinstance(listing.verdict, Whole) else None
 
 
 @dataclass(slots=True)

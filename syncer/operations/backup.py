@@ -9,11 +9,15 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from syncer.archive.layout import workspace_folder
+from syncer.archive.journal import GENESIS
+from syncer.archive.layout import MARKER, workspace_folder
 from syncer.errors import ConfigError, Refused, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
-from syncer.model import Report, Workspace
+from syncer.model import Introduced, Report, Workspace
+from syncer.operations.chronicle import Made, digest, tell_made
 from syncer.operations.events import Watch
+from syncer.operations.ledger import Ledger
 from syncer.operations.passes import BackupPass, Options, Pass
+from syncer.operations.replay import catch_up
 from syncer.operations.rooms import Looking, Rooms
 
 COUNTS = (
@@ -69,13 +73,29 @@ async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: W
     """Copy what is new and changed, and mark what is gone. Raises what ends the run; `result` holds what was done."""
     result.run = rooms.run
     given = {workspace.id: workspace.name for workspace in rooms.settings.workspaces}
+    await catch_up(rooms.archive.root, rooms.manifest, rooms.journal.seal)
     try:
         for workspace in await _chosen(rooms, wanted, result):
             proposed = workspace_folder(workspace.id, given.get(workspace.id))
-            folder = await rooms.manifest.folder(workspace.id, workspace.name, proposed)
+            folder = await _introduced(rooms, workspace, proposed)
             await _go(BackupPass(rooms, workspace, folder, options, watch), result)
     finally:
         result.requests, result.down = rooms.service.requests, rooms.service.down
+
+
+async def _introduced(rooms: Rooms, workspace: Workspace, proposed: str) -> str:
+    """Return the workspace's folder; a workspace that is new, or has another name, is told to journal and manifest."""
+    known = await rooms.manifest.known(workspace.id)
+    if known is not None and workspace.name in {None, "", known.name}:
+        return known.folder
+    if rooms.journal.seal == GENESIS:
+        bound = await rooms.manifest.bound()
+        marker = (rooms.archive.root / MARKER).read_bytes()
+        tell_made(rooms.journal, Made(str(bound["archive_id"]), str(bound["created"]), digest(marker)))
+    folder = known.folder if known is not None else proposed
+    async with Ledger(rooms.archive, rooms.journal, rooms.manifest, lambda _: None) as ledger:
+        await ledger.note(Introduced(workspace.id, workspace.name, folder))
+    return folder
 
 
 async def dry_run(rooms: Looking, wanted: Sequence[str], options: Options, watch: Watch, result: Backup) -> None:

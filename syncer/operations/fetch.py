@@ -7,6 +7,7 @@ from syncer.errors import Damaged, NotFound, SyncerError
 from syncer.log import redact
 from syncer.model import Failed, Fetch, Image, Outcome, Reason, Stored, Vanished
 from syncer.operations.rooms import Rooms
+from syncer.service.wire import decode_image
 
 CONSISTENT_TRIES = 3
 
@@ -17,7 +18,9 @@ async def fetch(rooms: Rooms, action: Fetch, folder: str) -> tuple[Outcome, Stag
     try:
         if action.reason is Reason.NEW and (kept := await rooms.archive.adopt(image, folder)) is not None:
             # An earlier run stored it and died before it could write the row, or the manifest is an older copy.
-            return Stored(image, kept, Reason.NEW, notes=("found in the archive, not downloaded again",)), None
+            # The row tells what is held, so it is read from what is held.
+            held = decode_image(kept.document, image.workspace_id)
+            return Stored(held, kept, Reason.NEW, notes=("found in the archive, not downloaded again",)), None
         image, staged = await _consistent_pair(rooms, action, folder)
         return Stored(image, staged.revision, action.reason, staged.notes), staged
     except NotFound as error:
@@ -55,6 +58,8 @@ async def _consistent_pair(rooms: Rooms, action: Fetch, folder: str) -> tuple[Im
 async def _stage(rooms: Rooms, image: Image, action: Fetch, folder: str) -> Staged:
     async def attempt() -> Staged:
         async with rooms.service.content(image) as content:
+            if rooms.copies is not None and (match := await rooms.copies.match(content)) is not None:
+                content = match.content
             return await rooms.archive.stage(image, content, folder=folder, entry=action.entry, run=rooms.run)
 
     return await rooms.service.retrying(attempt)

@@ -7,16 +7,20 @@ when whoever waits for it is cancelled: what was finished is kept.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from syncer.archive.commit import Staged
 from syncer.archive.journal import Journal
+from syncer.archive.sidecar import render
 from syncer.archive.store import Archive
 from syncer.manifest.manifest import Manifest
-from syncer.model import Failed, Gone, Outcome, Stored, Vanished
+from syncer.model import Change, Outcome, Revision, Stored
+from syncer.operations.chronicle import tell
 
 BATCH = 256  # outcomes
 BATCH_BYTES = 64 * 2**20  # of pictures that are staged and not durable yet
@@ -71,8 +75,7 @@ class Ledger:
 
     async def flush(self) -> None:
         """Make all that was taken in durable. Raises `ArchiveUnwritable`; nothing of that batch is recorded then."""
-        # Not in a group: a group would cancel the batch together with whoever filled it.
-        await asyncio.shield(asyncio.create_task(self._flush()))
+        await _to_its_end(self._flush())
 
     async def _flush(self) -> None:
         async with self._turn:
@@ -83,35 +86,43 @@ class Ledger:
                 return
             try:
                 await self._archive.commit([item.staged for item in items if item.staged is not None])
-                for item in items:
-                    _write(self._journal, item.outcome)
-                await self._journal.flush()
-                await self._manifest.record([item.outcome for item in items])  # promise 1: bytes before rows
+                await self._tell_and_record([item.outcome for item in items])
             except BaseException as error:
                 self._broken = error
                 raise
             for item in items:
                 self._settled(item.outcome)
 
+    async def note(self, *changes: Change) -> None:
+        """Make changes last that no file belongs to, after all that was taken in before."""
+        await self.flush()
+        await _to_its_end(self._note(changes))
 
-def _write(journal: Journal, outcome: Outcome) -> None:
-    """Append the event of one outcome. No prompts, no links: the journal has to survive a lawful erasure."""
-    match outcome:
-        case Stored(image, revision, reason):
-            journal.append(
-                f"image.{'stored' if reason == 'new' else reason}",
-                at=revision.fetched_at,
-                workspace=image.workspace_id,
-                image=image.id,
-                revision=revision.number,
-                sha256=revision.sha256,
-                bytes=revision.size,
-                path=revision.path,
-                sidecar=revision.sidecar,
-            )
-        case Failed(workspace_id, image_id, reason, at):
-            journal.append("image.failed", at=at, workspace=workspace_id, image=image_id, reason=reason)
-        case Gone(workspace_id, image_id, at):
-            journal.append("image.gone", at=at, workspace=workspace_id, image=image_id)
-        case Vanished(workspace_id, image_id, at):
-            journal.append("image.vanished", at=at, workspace=workspace_id, image=image_id)
+    async def _note(self, changes: Sequence[Change]) -> None:
+        async with self._turn:
+            if self._broken is not None:
+                raise self._broken
+            try:
+                await self._tell_and_record(changes)
+            except BaseException as error:
+                self._broken = error
+                raise
+
+    async def _tell_and_record(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            tell(self._journal, change, self._sidecar)
+        seal = self._journal.seal
+        await self._journal.flush()
+        await self._manifest.record(changes, seal)  # promise 1: bytes before rows
+
+    def _sidecar(self, revision: Revision) -> bytes | None:
+        there = os.path.lexists(self._archive.root / revision.sidecar)  # not where sidecars are switched off
+        return render(revision) if there else None
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Carry work on even when whoever waits for it is cancelled; then whoever cancelled tells of the trouble."""
+    # Not in a group: a group would cancel the batch together with whoever filled it.
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, so that asyncio prints nothing
+    await asyncio.shield(task)

@@ -15,7 +15,21 @@ from enum import StrEnum
 
 from syncer.errors import NotFound, Refused, SafetyStop, SyncerError
 from syncer.log import redact
-from syncer.model import Failed, Fetch, Gone, Image, Keep, Outcome, Reason, Report, Stored, Vanished, Workspace
+from syncer.model import (
+    Failed,
+    Fetch,
+    Forgiven,
+    Gone,
+    Hole,
+    Image,
+    Keep,
+    Outcome,
+    Reason,
+    Report,
+    Stored,
+    Vanished,
+    Workspace,
+)
 from syncer.operations import absence
 from syncer.operations.diff import decide
 from syncer.operations.events import (
@@ -33,6 +47,8 @@ from syncer.operations.ledger import Ledger
 from syncer.operations.pool import Pool
 from syncer.operations.rooms import Looking, Rooms
 from syncer.service.listing import Listing, Unproven
+
+LISTED_BUT_UNKNOWN = "the service lists it, and answers 404 for its content and for its id"
 
 
 class Mode(StrEnum):
@@ -64,7 +80,7 @@ class Pass:
         self._owed: frozenset[str] = frozenset()
         self._met: set[str] = set()  # owed images that were handled before the listing showed them
         self._lost: set[str] = set()  # owed images that the service does not know any more
-        self._vanished: set[str] = set()  # listed, then gone before we could copy them
+        self._unknown: list[Fetch] = []  # listed, and then not known to the service by their id
 
     async def run(self) -> Report:
         """Go through the workspace. What fails is in the report and in `error`; only what ends the run is raised."""
@@ -107,6 +123,9 @@ class Pass:
         self.report.listed += 1
         self.report.failed += 1
 
+    async def _drop(self, vanished: Vanished) -> None:
+        pass
+
     async def _mark_gone(self, image_ids: Sequence[str]) -> None:
         for image_id in image_ids:
             self.watch(GoneDecided(self.workspace.id, image_id))
@@ -140,6 +159,7 @@ class Pass:
                 if error.fatal:
                     raise
                 trouble = error
+        vanished = await self._judge_unknown() if self._unknown else []
         for row in listing.unreadable:
             await self._fail(Failed(self.workspace.id, row.name, f"unreadable row: {row.reason}", self._now()))
         if trouble is not None:
@@ -148,7 +168,7 @@ class Pass:
             self.report.why.append(listing.verdict.reason)
         elif self.options.mode is Mode.FULL:
             await self._set_hole(False)
-            await self._look_for_absent()
+            await self._look_for_absent(vanished)
         else:
             await self._set_hole(False)
 
@@ -254,7 +274,25 @@ class Pass:
 
     # --- absence ----------------------------------------------------------------------------------------
 
-    async def _look_for_absent(self) -> None:
+    async def _judge_unknown(self) -> list[str]:
+        """Tell what was deleted while we copied from what is listed for ever and cannot be had; the latter is owed.
+
+        Returns the images that are not listed any more and of which we hold an older revision.
+        """
+        listed = await absence.listed_now(self.rooms, self.workspace.id)
+        held = []
+        for action in self._unknown:
+            if listed is None or action.image.id in listed:
+                await self._fail(Failed(self.workspace.id, action.image.id, LISTED_BUT_UNKNOWN, self._now()))
+            elif action.entry is None:
+                await self._drop(Vanished(self.workspace.id, action.image.id, self._now()))
+            else:
+                held.append(action.image.id)
+                self.report.listed += 1
+                self.report.unchanged += 1
+        return held
+
+    async def _look_for_absent(self, vanished: Sequence[str]) -> None:
         rooms, listing, report = self.rooms, self._listing, self.report
         unreadable = {row.name for row in listing.unreadable}
         absent = [
@@ -262,7 +300,7 @@ class Pass:
             for image_id in await rooms.manifest.absent(self.workspace.id, listing.seen)
             if image_id not in unreadable
         ]
-        absent += sorted(self._vanished)
+        absent += sorted(vanished)
         live = await rooms.manifest.live(self.workspace.id)
         why = absence.brake(len(absent), live, len(listing.seen), rooms.settings.safety)
         if why and not self.options.accept_deletions:
@@ -314,19 +352,20 @@ class BackupPass(Pass):
     async def _fetch(self, action: Fetch) -> None:
         if not self._hole_noted:  # until this pass has settled all it saw, known ground proves nothing
             self._hole_noted = True
-            await self.rooms.manifest.set_hole(self.workspace.id, True)
+            await self._ledger.note(Hole(self.workspace.id, True))
         outcome, staged = await fetch(self.rooms, action, self._folder)
         if staged is not None:
             self.watch(PictureReceived(self.report, staged.revision.size))
-        if isinstance(outcome, Vanished) and action.entry is not None:
-            self._vanished.add(action.image.id)  # we hold an older revision: gone is decided as for any other
-            self.report.listed += 1
-            self.report.unchanged += 1
-            return
-        await self._ledger.settle(outcome, staged)
+        if isinstance(outcome, Vanished):
+            self._unknown.append(action)  # believed only when another reading of the listing agrees
+        else:
+            await self._ledger.settle(outcome, staged)
 
     async def _fail(self, failed: Failed) -> None:
         await self._ledger.settle(failed)
+
+    async def _drop(self, vanished: Vanished) -> None:
+        await self._ledger.settle(vanished)
 
     async def _mark_gone(self, image_ids: Sequence[str]) -> None:
         for image_id in image_ids:
@@ -334,11 +373,12 @@ class BackupPass(Pass):
         await self._ledger.flush()
 
     async def _settle_debts(self, image_ids: Sequence[str]) -> None:
-        await self.rooms.manifest.forgive(self.workspace.id, image_ids)
+        await self._ledger.note(*(Forgiven(self.workspace.id, image_id) for image_id in image_ids))
 
     async def _set_hole(self, hole: bool) -> None:
         await self._ledger.flush()
-        await self.rooms.manifest.set_hole(self.workspace.id, hole)
+        if await self.rooms.manifest.hole(self.workspace.id) != hole:
+            await self._ledger.note(Hole(self.workspace.id, hole))
 
     def _settled(self, outcome: Outcome) -> None:
         report = self.report

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from syncer.archive.journal import Journal
 from syncer.archive.store import Archive
 from syncer.manifest.manifest import Manifest
+from syncer.operations.adopt import LocalCopies
 from syncer.service.client import ImageService
 from syncer.settings import Settings
 
@@ -38,3 +39,4 @@ class Rooms(Looking):
     archive: Archive
     journal: Journal
     run: str
+    copies: LocalCopies | None = None  # files to use instead of downloading, for `adopt`

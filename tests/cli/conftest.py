@@ -1,52 +1,21 @@
-"""The command line in this process, and the simulated service in a thread beside it."""
+"""The command line in this process, with a simulated service or with an archive that has a history."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from cli_parts import Ran, Syncer, served
 from logs import logging_as_before
-from support import CANARY, back_up, configure, lines, settings_of
+from support import CANARY, back_up, configure, settings_of
 
 from syncer.cli.main import run
+from syncer.simulator import faults
 from syncer.simulator.server import Options, Simulator
-
-
-@contextmanager
-def served(options: Options) -> Iterator[Simulator]:
-    """Run a simulated service in a thread of its own, since a command blocks this one."""
-    ready: Future[tuple[Simulator, Callable[[], object]]] = Future()
-
-    async def serve() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        try:
-            async with Simulator.start(options) as sim:
-                ready.set_result((sim, lambda: loop.call_soon_threadsafe(stop.set)))
-                await stop.wait()
-        except BaseException as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        sim, stop = ready.result()
-        try:
-            yield sim
-        finally:
-            stop()
-    finally:
-        thread.join()
 
 
 @pytest.fixture
@@ -60,30 +29,6 @@ def sim() -> Iterator[Simulator]:
 def config(sim: Simulator, shelf: str, tmp_path: Path) -> Path:
     """A configuration for the service's first workspace."""
     return configure(sim, tmp_path, [shelf])
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What one command came to."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """The JSON lines on stdout, without the summary."""
-        *before, summary = lines(self.out)
-        assert summary["type"] == "summary"
-        return before
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The last JSON line."""
-        return lines(self.out)[-1]
-
-
-Syncer = Callable[..., Ran]
 
 
 @pytest.fixture
@@ -126,18 +71,11 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
             first.repaint(repainted)
             first.delete(deleted)
             first.change(reworded, prompt="A\x1b[31mKite\x07\n[bold]on \u202ea line[/]")
-            sim.faults.on("content", lost(), image=first.add())
+            sim.faults.on("content", faults.status(404), image=first.add())
             await back_up(settings)
 
     asyncio.run(live_through())
     return folder
-
-
-def lost() -> Any:
-    """The image is there, its bytes are not."""
-    from syncer.simulator.faults import status
-
-    return status(404)
 
 
 @pytest.fixture

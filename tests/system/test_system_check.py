@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from outside import Finished, Outside
+from stranger import certificate
 
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
@@ -26,12 +25,7 @@ def failed(ran: Finished) -> dict[str, str]:
 @pytest.fixture
 async def https(tmp_path: Path) -> AsyncIterator[str]:
     """The origin of a server whose certificate nobody has signed."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-    made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    subprocess.run([*made, *subject, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    _, context = certificate(tmp_path)
     runner = web.AppRunner(web.Application())
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
@@ -52,6 +46,7 @@ async def test_all_is_well(sim: Simulator, make: Make):
     assert (await outside("check")).out.count("✓") == len(names)
 
 
+@pytest.mark.slow
 async def test_why_the_service_does_not_answer_is_told_apart(
     sim: Simulator, outside: Outside, https: str, tmp_path: Path
 ):
@@ -78,7 +73,7 @@ async def test_why_the_service_does_not_answer_is_told_apart(
     assert "service.url" in failed(ran)["service"]
 
     outside.change("service.url", sim.url)
-    outside.change("service.token_url", f"{sim.url}/no/token/here")
+    outside.change("service.token_url", f"{sim.store_url}/no/token/here")
     ran = await outside("check", "--json")
     assert ran.code != 0
     assert any("token_url" in told for told in failed(ran).values()), failed(ran)

@@ -49,9 +49,7 @@ SPOILED: dict[str, faults.Action] = {
     "another md5": faults.headers({"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}),
     "another crc32c": faults.headers({"x-goog-hash": "crc32c=AAAAAA==", "Content-MD5": None}),
     "another md5 from the store": faults.headers({"x-goog-hash": hashes(b"other"), "Content-MD5": None}),
-    "truncated png": faults.both(
-        faults.headers({"Content-MD5": None}), faults.body(drawn("PNG")[:-30], "image/png")
-    ),
+    "truncated png": faults.both(faults.headers({"Content-MD5": None}), faults.body(drawn("PNG")[:-30], "image/png")),
     "truncated jpeg": faults.body(drawn("JPEG")[:-30], "image/jpeg"),
     "truncated webp": faults.body(drawn("WEBP")[:-30], "image/webp"),
     "a video": faults.body(b"\x00\x00\x00\x18ftypmp42" + bytes(64), "text/plain"),
@@ -89,9 +87,7 @@ async def test_each_spoiled_picture_is_one_named_failure(sim: Simulator, shelf: 
     assert rows(outside.archive, "failures") == []
 
 
-async def test_a_picture_above_the_limit_is_refused_by_name(
-    sim: Simulator, shelf: str, make: Callable[..., Outside]
-):
+async def test_a_picture_above_the_limit_is_refused_by_name(sim: Simulator, shelf: str, make: Callable[..., Outside]):
     """Neither one that says how large it is nor one that only turns out to be is kept; the limit is in the reason."""
     outside = make(limits={"image_bytes": 200_000})
     honest, silent = sim.workspaces[shelf].ids[:2]
@@ -134,9 +130,7 @@ async def test_bodies_in_odd_but_honest_forms_are_kept(sim: Simulator, shelf: st
         assert files[row["path"]] == sim.workspaces[shelf][image].body
 
 
-async def test_a_body_that_stalls_is_given_up_in_time(
-    sim: Simulator, shelf: str, make: Callable[..., Outside]
-):
+async def test_a_body_that_stalls_is_given_up_in_time(sim: Simulator, shelf: str, make: Callable[..., Outside]):
     """No byte for `stall_seconds` ends the attempt; the next run copies the picture."""
     import asyncio
 

@@ -1,4 +1,4 @@
-"""Stopped in the middle, by a person, a service manager or the power: nothing finished is lost, nothing half is kept."""
+"""Stopped in the middle, by a person, a service manager or the power: what was finished is kept, and nothing half."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from syncer.simulator import faults
 from syncer.simulator.server import Simulator
 
 Make = Callable[..., Outside]
-
-STRACE = shutil.which("strace")
 
 
 class Moment:
@@ -156,46 +154,3 @@ async def test_killed_at_random_again_and_again_it_ends_as_if_undisturbed(sim: S
     assert ran.code == 0
     assert whole(outside) == expected
     assert rows(outside.archive, "failures") == []
-
-
-def under_strace(call: str, what: str) -> tuple[str, ...]:
-    """Run a command so that something happens at some of its system calls."""
-    return (STRACE or "", "-f", "-qq", "-o", "/dev/null", f"--trace={call}", f"--inject={call}:{what}")
-
-
-SYNC = "syncfs,fsync,fdatasync"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(STRACE is None, reason="strace is not installed")
-@pytest.mark.parametrize(
-    ("points", "code"),
-    [
-        ([("rename", f"signal=SIGKILL:when={n}") for n in (1, 6, 23)], -signal.SIGKILL),
-        ([(SYNC, f"signal=SIGKILL:when={n}") for n in (2, 4)], -signal.SIGKILL),
-        ([(SYNC, "error=EIO:when=1+"), (SYNC, "error=EIO:when=4"), ("pwrite64", "error=EIO:when=6+")], 9),
-        ([("rename", "error=EIO:when=5"), ("rename", "error=EROFS:when=1+")], 9),
-    ],
-    ids=["killed at a rename", "killed at a sync", "EIO", "failing renames"],
-)
-async def test_stopped_or_failing_at_a_system_call_it_ends_as_if_undisturbed(
-    sim: Simulator, shelf: str, make: Make, points: list[tuple[str, str]], code: int
-):
-    """Killed between two steps, or told by the disk that it failed (9): nothing is believed that is not durable, and
-    the next run on a good disk ends with the same files, rows and revisions.
-    """
-    outside = make()
-    expected = await changed(sim, shelf, outside)
-    before = outside.archive.with_name("before")
-    shutil.copytree(outside.archive, before)
-
-    for point in points:
-        shutil.rmtree(outside.archive)
-        shutil.copytree(before, outside.archive)
-        async with outside.started("backup", "--json", under=under_strace(*point)) as process:
-            failed = await outside.end(process, killed=code < 0)
-        assert failed.code == code, f"{point}: {failed.err}"
-        assert code < 0 or not failed.summary["complete"]
-
-        assert (await outside.backup()).code == 0
-        assert whole(outside) == expected, point

@@ -1,0 +1,200 @@
+"""`syncer verify`: trust only bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+from cyclopts import Parameter
+
+from syncer.cli.output import clean, data, err, interactive, plural, say, size
+from syncer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from syncer.model import Finding
+    from syncer.operations.verification import Options, Part, Progress, Verification, Watch
+    from syncer.settings import Settings
+
+DAMAGED = 4
+LOG_SECONDS = 30  # between two lines that say how far it is
+
+log = structlog.get_logger()
+
+
+def verify_(
+    *,
+    quick: Annotated[bool, Parameter(negative=())] = False,
+    subset: str | None = None,
+    bwlimit: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Hash every picture again, and hold sidecars, journal and manifest against each other. Reads the archive only.
+
+    Parameters
+    ----------
+    quick
+        Look at presence and size only.
+    subset
+        Look into a part of the images only, as n/t: 1/30 to 30/30, one a day, are all of them in a month.
+    bwlimit
+        Read no more than so many bytes a second, like 20MiB.
+    json
+        Write JSON lines to stdout, one a finding, the last one with the type "summary".
+    """
+    from syncer.cli.invocation import configure_log, settings
+    from syncer.operations.verification import Options
+
+    options = Options(quick=quick, part=part(subset), rate=rate(bwlimit))
+    configure_log("warning" if interactive() else "info")
+    return carry_out(settings(), options, json=json)
+
+
+def part(text: str | None) -> Part:
+    """Read `n/t`. Raises `ConfigError`."""
+    from syncer.operations.verification import Part
+
+    if text is None:
+        return Part()
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise ConfigError(f"--subset wants n/t, got {text!r}", hint="for example: --subset 1/30")
+    return Part(int(number), int(of))
+
+
+def rate(text: str | None) -> int | None:
+    """Read a number of bytes a second; 0 is no limit. Raises `ConfigError`."""
+    from syncer.settings import parse_size
+
+    if text is None:
+        return None
+    try:
+        return parse_size(text.removesuffix("/s")) or None
+    except ValueError as error:
+        raise ConfigError(f"--bwlimit: {error}", hint="for example: --bwlimit 20MiB") from None
+
+
+def carry_out(settings: Settings, options: Options, *, json: bool) -> int:
+    """Run one verification to its exit code and tell how it went."""
+    from syncer.cli.running import run
+    from syncer.operations.verification import Verification
+    from syncer.operations.verify import verify
+
+    result = Verification()
+    started = time.monotonic()
+
+    async def work() -> int:
+        with watching(json=json) as watch:
+            await verify(settings.archive.path, options, watch, result)
+        return DAMAGED if result.damage else 0
+
+    code = run(work(), stopping="[bold]Stopping:[/] nothing was written.")
+    seconds = time.monotonic() - started
+    tell(result, seconds, code)
+    if json:
+        data(
+            {
+                "type": "summary",
+                "command": "verify",
+                "pictures": result.pictures,
+                "sidecars": result.sidecars,
+                "journal_lines": result.lines,
+                "bytes": result.bytes,
+                "damage": result.damage,
+                "findings": {str(harm): count for harm, count in result.found.items()},
+                "seconds": round(seconds, 3),
+                "exit_code": code,
+            }
+        )
+    return code
+
+
+def tell(result: Verification, seconds: float, code: int) -> None:
+    """Say in a line or two what a verification came to."""
+    looked = f"{plural(result.pictures, 'picture')}, {plural(result.sidecars, 'sidecar')}"
+    looked += f", {plural(result.lines, 'line')} of the journal; {size(result.bytes)} read in {seconds:.1f} s"
+    if code in {130, 143}:
+        say(f"[bold yellow]Stopped[/] after {looked}.")
+    elif result.damage:
+        kinds = ", ".join(f"{count:,} {harm.replace('_', ' ')}" for harm, count in result.found.items())
+        say(f"[bold red]Damage found:[/] {kinds} ({looked}).")
+        say("  [bold]→[/] copy the archive before anything else, then see `syncer verify --help` and `syncer rebuild`")
+    else:
+        say(f"[bold green]No damage.[/] {looked}.")
+
+
+@contextmanager
+def watching(*, json: bool) -> Iterator[Watch]:
+    """Choose what fits where we run: a bar on a terminal, else log lines; JSON lines besides, if asked for."""
+    from syncer.model import Finding
+
+    with _showing() as show:
+
+        def watch(event: Finding | Progress) -> None:
+            if isinstance(event, Finding):
+                if json:
+                    data({"type": "finding", **_line(event)})
+                _say_finding(event)
+            else:
+                show(event)
+
+        yield watch
+
+
+@contextmanager
+def _showing() -> Iterator[Callable[[Progress], None]]:
+    if not interactive():
+        yield _log_now_and_then()
+        return
+    from rich import progress as rich
+
+    columns = (
+        rich.SpinnerColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(bar_width=28),
+        rich.TransferSpeedColumn(),
+    )
+    with rich.Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task("Verifying", total=None)
+
+        def show(event: Progress) -> None:
+            text = f"{event.stage} [bold]{event.done:,}[/]"
+            bars.update(task, description=text, completed=event.bytes, total=event.total)
+
+        yield show
+
+
+def _log_now_and_then() -> Callable[[Progress], None]:
+    last = time.monotonic()
+
+    def show(event: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LOG_SECONDS:
+            last = time.monotonic()
+            log.info("verify.progressed", stage=event.stage, done=event.done, bytes=event.bytes)
+
+    return show
+
+
+def _say_finding(finding: Finding) -> None:
+    if interactive():
+        colour = "red" if finding.harm.damage else "yellow"
+        kind = finding.harm.replace("_", " ")
+        say(f"[{colour}]{kind}[/]  [bold]{clean(finding.path)}[/]  {clean(finding.detail)}")
+    else:
+        told = log.error if finding.harm.damage else log.warning
+        told("verify.found", finding=str(finding.harm), path=finding.path, detail=finding.detail)
+
+
+def _line(finding: Finding) -> dict[str, object]:
+    return {
+        "finding": str(finding.harm),
+        "damage": finding.harm.damage,
+        "path": finding.path,
+        "detail": finding.detail,
+        "workspace": finding.workspace_id,
+        "image": finding.image_id,
+        "revision": finding.revision,
+    }

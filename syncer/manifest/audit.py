@@ -1,0 +1,238 @@
+"""Compare a manifest with what the archive itself tells.
+
+`Audit` is a second manifest, made for the moment from journal and sidecars, in a temporary database that SQLite keeps
+on disk once it outgrows its cache, so that memory stays flat. The one to judge is attached read-only beside it. The
+integrity check of SQLite does not see a bit that changed inside a value; comparing every value with the one that the
+archive tells does. What the archive does not tell, the statistics of runs, is only checked for integrity.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from syncer.errors import SyncerError
+from syncer.manifest import schema
+from syncer.manifest.faults import translated
+from syncer.manifest.manifest import Manifest
+from syncer.model import Revision
+
+PAGE = 2000  # rows at a time
+
+# The tables that journal and sidecars tell all of, each with its key.
+TOLD = {
+    "archive": ("archive_id",),
+    "workspaces": ("workspace_id",),
+    "images": ("workspace_id", "image_id"),
+    "revisions": ("workspace_id", "image_id", "revision"),
+    "failures": ("workspace_id", "image_id"),
+    "losses": ("path",),
+}
+# What the journal alone tells of an image; its sidecar tells the rest.
+BY_JOURNAL = ("state", "gone_since", "first_seen")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A file that should be there. Without a hash it is a sidecar that only the judged manifest knows of."""
+
+    path: str
+    sha256: str | None
+    size: int | None
+    workspace_id: str
+    image_id: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that is not as the archive tells it."""
+
+    table: str
+    key: tuple[object, ...]
+    detail: str
+
+
+class Audit(Manifest):
+    """A manifest for the moment, the files that should be there, and the manifest that is judged."""
+
+    def __init__(self, db: Database, thread: ThreadPoolExecutor) -> None:
+        super().__init__(db, thread)
+        self._stack = ExitStack()
+        self.attached = False
+
+    @classmethod
+    @asynccontextmanager
+    async def begin(cls, part: Callable[[str, str], bool]) -> AsyncIterator[Audit]:
+        """Open an empty one; `part` says of a workspace's and an image's id whether that image is looked into."""
+        async with cls._on_thread(lambda: _scratch(part)) as audit:
+            try:
+                yield audit
+            finally:
+                await audit._call(audit._stack.close)
+
+    # --- the manifest that is judged --------------------------------------------------------------------
+
+    async def attach(self, path: Path) -> list[str]:
+        """Put a manifest beside this one and check its integrity; returns what is wrong with it."""
+
+        def work() -> list[str]:
+            with translated():
+                self._db.execute("attach database ? as live", [_address(path, self._stack)])
+                verdicts = [str(row[0]) for row in self._db.execute("pragma live.integrity_check(10)")]
+                return [*([] if verdicts == ["ok"] else verdicts), *self._schema()]
+
+        try:
+            problems = await self._call(work)
+            self.attached = not problems
+        except SyncerError as error:
+            problems = [str(error.facts.get("sqlite") or error)]
+        except UnicodeDecodeError:  # a name in the schema
+            problems = ["the schema cannot be read"]
+        return problems
+
+    def _schema(self) -> Iterator[str]:
+        there = dict(self._db.execute("select name, sql from live.sqlite_master"))
+        for name, sql in self._db.execute("select name, sql from main.sqlite_master where type in ('table', 'index')"):
+            if name not in there:
+                yield f"{name} is missing"
+            elif there[name] != sql:
+                yield f"{name} is not defined as it was made"
+        (version,) = self._db.execute("pragma live.user_version").fetchone()
+        if version != schema.VERSION:
+            yield f"its version is {version}, not {schema.VERSION}"
+
+    async def live_bound(self) -> dict[str, str | None]:
+        """Return what the judged manifest says of the archive it belongs to."""
+        rows = await self._call(lambda: list(self._db.query("select archive_id, created, seal from live.archive")))
+        return rows[0] if len(rows) == 1 else {}
+
+    async def revision(self, file: Expected) -> Revision | None:
+        """Return what the judged manifest remembers of the revision that a file belongs to."""
+        sql = (
+            "select workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar, fetched_at, run,"
+            " cast(document as blob) from live.revisions where workspace_id = ? and image_id = ? and revision = ?"
+        )
+        if not self.attached:
+            return None
+        key = [file.workspace_id, file.image_id, file.revision]
+        row = await self._call(lambda: self._db.execute(sql, key).fetchone())
+        return None if row is None else Revision(*row)
+
+    # --- the files that should be there -----------------------------------------------------------------
+
+    async def expect(self, files: Iterable[Expected]) -> None:
+        """Add files that should be there; the first to tell of one counts."""
+        rows = [(f.path, f.sha256, f.size, f.workspace_id, f.image_id, f.revision) for f in files]
+        sql = "insert or ignore into files values (?,?,?,?,?,?)"
+        await self._call(lambda: self._db.conn.executemany(sql, rows))
+
+    async def expected(self, paths: Sequence[str]) -> dict[str, Expected]:
+        """Return those of these paths that are among the files that should be there."""
+        sql = "select * from files where path in (select value from json_each(?))"
+        rows = await self._call(lambda: list(self._db.execute(sql, [json.dumps(paths)])))
+        return {row[0]: Expected(*row) for row in rows}
+
+    async def files(self, after: str) -> list[Expected]:
+        """Return the next files that should be there, in the order of their paths' bytes."""
+        sql = f"select * from files where path > ? order by path limit {PAGE}"  # noqa: S608  our own number
+        return await self._call(lambda: [Expected(*row) for row in self._db.execute(sql, [after])])
+
+    async def untold(self) -> int:
+        """Expect what only the judged manifest knows of, doubt it, and count it."""
+
+        def work() -> int:
+            unknown = "from live.revisions where sidecar not in (select path from files)"
+            columns = "workspace_id, image_id, revision"
+            count = self._db.execute(f"select count(*) {unknown}").fetchone()[0]
+            self._db.execute(f"insert or ignore into doubts select {columns} {unknown}")
+            self._db.execute(f"insert or ignore into files select path, sha256, bytes, {columns} {unknown}")
+            self._db.execute(f"insert or ignore into files select sidecar, null, null, {columns} {unknown}")
+            return int(count)
+
+        return await self._call(work)
+
+    # --- what is compared -------------------------------------------------------------------------------
+
+    async def doubt(self, workspace_id: str, image_id: str, revision: int) -> None:
+        """Leave a revision out of the comparison: its sidecar cannot be believed, so nothing speaks against a row."""
+        row = [workspace_id, image_id, revision]
+        await self._call(lambda: self._db.execute("insert or ignore into doubts values (?,?,?)", row))
+
+    async def differences(self, *, trusted: bool) -> list[Difference]:
+        """Compare row by row; where the journal is not `trusted`, only what the sidecars tell."""
+
+        def work() -> list[Difference]:
+            tables = TOLD if trusted else {name: TOLD[name] for name in ("images", "revisions")}
+            return [found for table, key in tables.items() for found in self._differences(table, key, trusted=trusted)]
+
+        return await self._call(work)
+
+    def _differences(self, table: str, key: tuple[str, ...], *, trusted: bool) -> Iterator[Difference]:
+        ignored = {"seal", *(() if trusted else BY_JOURNAL)}
+        columns = [name for name in self._db.table(table).columns_dict if name not in {*key, *ignored}]
+        same = " and ".join(f"l.{name} = s.{name}" for name in key)
+        named = " || ".join(f"case when l.{name} is s.{name} then '' else ' {name}' end" for name in columns) or "''"
+        looked_into = {
+            "images": "part({0}.workspace_id, {0}.image_id) and not exists (select 1 from"
+            " doubts d where d.workspace_id = {0}.workspace_id and d.image_id = {0}.image_id)",
+            "revisions": "part({0}.workspace_id, {0}.image_id) and not exists (select 1 from doubts d where"
+            " d.workspace_id = {0}.workspace_id and d.image_id = {0}.image_id and d.revision = {0}.revision)",
+        }.get(table, "1")
+        ours, theirs = f"main.{table} s", f"live.{table} l"
+        sides = (
+            ("s", f"{named} as named from {ours} join {theirs} on {same} where named <> ''"),
+            ("l", f"null from {theirs} left join {ours} on {same} where s.rowid is null"),
+            ("s", f"'' from {ours} left join {theirs} on {same} where l.rowid is null"),
+        )
+        for side, sql in sides:
+            keys = ", ".join(f"{side}.{name}" for name in key)
+            for *found, text in self._db.execute(f"select {keys}, {sql} and {looked_into.format(side)}"):
+                if text is None:
+                    detail = "the archive does not tell of it"
+                elif text:
+                    detail = f"not as the archive tells it:{text}"
+                else:
+                    detail = "it is missing"
+                yield Difference(table, tuple(found), detail)
+
+
+def _scratch(part: Callable[[str, str], bool]) -> Database:
+    with translated():
+        connection = sqlite3.connect("", uri=True)
+        db = Database(connection, execute_plugins=False)
+        schema.MIGRATIONS.apply(db)
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")  # a damaged one may be anything
+        connection.create_function("part", 2, lambda *ids: part(*map(str, ids)), deterministic=True)
+        db.execute(
+            "create temp table files (path text primary key, sha256, bytes, workspace_id, image_id, revision)"
+            " without rowid"
+        )
+        db.execute(
+            "create temp table doubts (workspace_id, image_id, revision,"
+            " primary key (workspace_id, image_id, revision))"
+        )
+        return db
+
+
+def _address(path: Path, stack: ExitStack) -> str:
+    """Say how to open a manifest without making a file beside it; a log that cannot be read in place is copied."""
+    wal = path.with_name(f"{path.name}-wal")
+    if not wal.exists() or wal.stat().st_size == 0:
+        return f"{path.absolute().as_uri()}?immutable=1"
+    if not os.access(path.parent, os.W_OK):
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="syncer-")))
+        for source in (path, wal):
+            shutil.copyfile(source, folder / source.name)
+        path = folder / path.name
+    return f"{path.absolute().as_uri()}?mode=ro"

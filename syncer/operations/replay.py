@@ -1,0 +1,100 @@
+"""Read what happened back from the journal and the sidecars, as the changes that the manifest was made of.
+
+The manifest is derived: bytes are durable first, then the journal, then rows. Whatever the journal tells and the
+manifest does not know yet, because a run was killed or an older copy was put back, is caught up with here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from syncer.archive import journal, sidecar
+from syncer.archive.disk import in_thread
+from syncer.archive.journal import Break, JournalLine
+from syncer.errors import Damaged, UnexpectedAnswer
+from syncer.manifest.manifest import Manifest
+from syncer.model import Change, Finding, Found, Harm, Reason, Revision, Stored
+from syncer.operations.chronicle import Kept, Made, Told, digest, told
+from syncer.service.wire import decode_image
+
+T = TypeVar("T")
+
+BATCH = 512
+
+
+def load(root: Path, kept: Kept) -> Stored | Found | Finding:
+    """Read the sidecar of a revision; what is not as the event tells it is a finding."""
+
+    def finding(harm: Harm, detail: str) -> Finding:
+        return Finding(harm, kept.sidecar, detail, kept.workspace_id, kept.image_id, kept.revision)
+
+    try:
+        data = (root / kept.sidecar).read_bytes()
+    except FileNotFoundError:
+        return finding(Harm.MISSING, "the sidecar is not there")
+    except OSError as error:
+        return finding(Harm.UNREADABLE, error.strerror or str(error))
+    if kept.sidecar_sha256 is not None and digest(data) != kept.sidecar_sha256:
+        return finding(Harm.SIDECAR, "it is not as the journal tells it by its hash")
+    try:
+        return stored(sidecar.read(data, kept.sidecar), found=kept.found)
+    except (Damaged, UnexpectedAnswer) as error:
+        return finding(Harm.SIDECAR, str(error.facts.get("reason") or error.message))
+
+
+def stored(revision: Revision, *, found: bool = False) -> Stored | Found:
+    """Make of a sidecar's revision what the manifest was told when it was stored. Raises `UnexpectedAnswer`."""
+    image = decode_image(revision.document, revision.workspace_id)
+    return Found(image, revision) if found else Stored(image, revision, Reason.NEW)
+
+
+def understood(line: JournalLine) -> Told | Break | None:
+    """Read one line; a line that may not be believed, or lacks something, counts as a break at its place."""
+    if not line.whole:
+        return Break(line.file, line.line, "the line is not as it was written")
+    try:
+        return told(line)
+    except KeyError as error:
+        return Break(line.file, line.line, f"the event lacks {error}")
+
+
+async def catch_up(root: Path, manifest: Manifest, end: str) -> int:
+    """Tell the manifest what the journal, whose last line is `end`, holds beyond it; returns how much that was."""
+    seal = (await manifest.bound()).get("seal")
+    if seal is None or seal == end:
+        return 0
+    caught = 0
+    changes = _changes(root, _behind(journal.read(root), seal))
+    while batch := await in_thread(take, changes, BATCH):
+        await manifest.record([change for change, _ in batch if change is not None], batch[-1][1])
+        caught += sum(change is not None for change, _ in batch)
+    return caught
+
+
+def take(iterator: Iterator[T], count: int) -> list[T]:
+    """Take the next few of an iterator: a piece of work for a thread."""
+    return list(islice(iterator, count))
+
+
+def _behind(lines: Iterable[JournalLine | Break], seal: str) -> Iterator[JournalLine]:
+    met = seal == journal.GENESIS
+    for line in lines:
+        if isinstance(line, JournalLine):
+            if met:
+                yield line
+            met = met or line.seal == seal
+
+
+def _changes(root: Path, lines: Iterable[JournalLine]) -> Iterator[tuple[Change | None, str]]:
+    for line in lines:
+        match understood(line):
+            case Kept() as kept:
+                loaded = load(root, kept)  # one that cannot be read is fetched anew, or found by `syncer verify`
+                yield None if isinstance(loaded, Finding) else loaded, line.seal
+            case None | Break() | Made():
+                yield None, line.seal
+            case change:
+                yield change, line.seal

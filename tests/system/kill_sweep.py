@@ -1,0 +1,292 @@
+"""Strike a backup at each of its system calls that change the disk, and see that every promise holds.
+
+    python tests/system/kill_sweep.py [--every K] [--jobs N] [--fault kill|EIO|ENOSPC] [--scenario NAME] [--threads]
+
+A run is recorded once, undisturbed, under `strace`: that gives the points. Then, for each point, a fresh copy of the
+archive gets the same run with a fault there: SIGKILL on entering the call, or the call fails. What is left has to be
+sound as it lies (see `soundness`), and a run after it has to end in exactly the state of the undisturbed one.
+"""
+# ruff: noqa: T201  a command prints
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+if __name__ == "__main__":
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+
+import one_backup  # noqa: E402
+from soundness import state, unsound  # noqa: E402
+from support import CANARY, back_up, configure, environment, settings_of  # noqa: E402
+
+from syncer.errors import SyncerError  # noqa: E402
+from syncer.model import Finding, Harm  # noqa: E402
+from syncer.operations import verification  # noqa: E402
+from syncer.operations.verification import Progress  # noqa: E402
+from syncer.operations.verify import verify  # noqa: E402
+from syncer.simulator import faults  # noqa: E402
+from syncer.simulator.server import Options, Simulator  # noqa: E402
+
+STRACE = shutil.which("strace")
+CHANGING = (
+    "openat,write,writev,pwrite64,pwritev,fsync,fdatasync,syncfs,sync,rename,renameat,renameat2,link,linkat,symlink,"
+    "symlinkat,unlink,unlinkat,rmdir,mkdir,mkdirat,ftruncate,truncate,fallocate"
+)
+FAULTS = {"kill": "signal=SIGKILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
+SCENARIOS = ("first", "next")
+
+_LINE = re.compile(r"(\d+) +(\w+)\((.*)")
+_UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """The n-th call of a kind, counted as strace does: from 1, in one thread, whatever the call is about."""
+
+    call: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Struck:
+    """What became of one point; `wrong` is empty if every promise held."""
+
+    point: Point
+    fired: bool
+    code: int
+    wrong: tuple[str, ...]
+
+
+class Sweep:
+    """A run that can be struck: `points` on its way, and how it ends when it is not."""
+
+    def __init__(self, folder: Path, sim: Simulator, base: Path | None, *, threads: bool) -> None:
+        self.points: list[Point] = []
+        self._folder = folder
+        self._sim = sim
+        self._base = base
+        self._mode = "threads" if threads else "alone"
+        self._code = 0
+        self._state: dict[str, Any] = {}
+
+    async def record(self) -> None:
+        """Run once undisturbed, and note where the archive is changed."""
+        config = self._fresh("undisturbed")
+        archive, trace = config.parent / "archive", config.parent / "trace"
+        self._code = await self._run(config, trace, [])
+        self.points = sorted(points(trace.read_text(), archive))
+        self._state = state(archive)
+
+    async def strike(self, point: Point, fault: str = "kill") -> Struck:
+        """Run with a fault at one point, judge what is left, run again and compare."""
+        async with self.struck(point, fault) as (config, fired, code):
+            archive = config.parent / "archive"
+            left = unsound(archive, strays=fault != "kill") if archive.exists() else []
+            if (archive / "journal").exists():  # what is stray, and what only unfinished, was judged just now
+                left += await verified(archive, lambda harm: harm.damage and harm is not Harm.STRAY)
+            wrong = [f"as it was left: {trouble}" for trouble in left]
+            if fault != "kill" and code not in {9, self._code}:
+                wrong.append(f"a failing disk gave exit code {code}")
+            wrong += [f"after the next run: {trouble}" for trouble in await self.heal(config)]
+        return Struck(point, fired, code, tuple(wrong))
+
+    @asynccontextmanager
+    async def struck(self, point: Point, fault: str) -> AsyncIterator[tuple[Path, bool, int]]:
+        """Run with a fault at one point: the configuration of what is left, whether it fired, and the exit code."""
+        config = self._fresh(f"{fault}-{point.call}-{point.number}")
+        trace = config.parent / "trace"
+        code = await self._run(config, trace, ["-e", f"inject={point.call}:{FAULTS[fault]}:when={point.number}"])
+        yield config, code == -signal.SIGKILL if fault == "kill" else "(INJECTED)" in trace.read_text(), code
+        shutil.rmtree(config.parent)
+
+    async def heal(self, config: Path) -> list[str]:
+        """Run undisturbed over what is left, and say where the end is not that of the undisturbed run."""
+        try:
+            ran = await back_up(settings_of(config))
+            after = state(config.parent / "archive")
+        except (SyncerError, AssertionError) as error:
+            return [f"{type(error).__name__}: {error}"]
+        wrong = [f"{name} are not as undisturbed" for name in after if after[name] != self._state[name]]
+        if ran.result.exit_code != self._code:
+            wrong.append(f"exit code {ran.result.exit_code}, undisturbed {self._code}")
+        return wrong + unsound(config.parent / "archive") + await verified(config.parent / "archive")
+
+    async def strike_all(self, chosen: Iterable[Point], fault: str, *, jobs: int) -> list[Struck]:
+        """Strike at many points, some at a time."""
+        slots, done = asyncio.Semaphore(jobs), []
+
+        async def one(point: Point) -> None:
+            async with slots:
+                done.append(await self.strike(point, fault))
+
+        async with asyncio.TaskGroup() as group:
+            for point in chosen:
+                group.create_task(one(point))
+        return done
+
+    def _fresh(self, name: str) -> Path:
+        """Make a folder with a configuration and a copy of the archive as it is before the run."""
+        folder = self._folder / name
+        downloads = 4 if self._mode == "threads" else 1
+        config = configure(self._sim, folder, [shelf_of(self._sim)], limits={"downloads": downloads, "retries": 0})
+        if self._base is not None:
+            shutil.copytree(self._base, folder / "archive")
+        return config
+
+    async def _run(self, config: Path, trace: Path, inject: Sequence[str]) -> int:
+        assert STRACE is not None
+        process = await asyncio.create_subprocess_exec(
+            *(STRACE, "-f", "-qq", "-y", "-s", "0", "-o", trace, "-e", f"trace={CHANGING}"),
+            *(*inject, sys.executable, one_backup.__file__, config, self._mode),
+            env=environment(
+                {
+                    "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)]),
+                    "PYTHONDONTWRITEBYTECODE": "1",  # what the interpreter writes is not ours to strike
+                    "PYTHONHASHSEED": "0",
+                }
+            ),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        return await process.wait()
+
+
+@asynccontextmanager
+async def prepared(folder: Path, scenario: str, *, threads: bool = False) -> AsyncIterator[Sweep]:
+    """Prepare a scenario's service, and the archive as it is before the run, and record the run.
+
+    `first`: into a folder that does not exist, so marker, manifest and journal are made too. `next`: over an archive
+    of earlier runs, with images that are new, changed (bytes), changed (words), gone, restored, failing and made good.
+    """
+    options = Options(images=16, client_secret=CANARY, until=_UNTIL)
+    async with Simulator.start(options, clock=_UNTIL.timestamp) as sim:
+        base = await _grown(sim, folder / "base") if scenario == "next" else None
+        sweep = Sweep(folder, sim, base, threads=threads)
+        await sweep.record()
+        yield sweep
+
+
+async def _grown(sim: Simulator, folder: Path) -> Path:
+    """Back up twice, so that there is a past; then change the service. Returns the archive."""
+    shelf = sim.workspaces[shelf_of(sim)]
+    settings = settings_of(configure(sim, folder, [shelf.id], limits={"retries": 0}))
+    bytes_, more_bytes, words, more_words, gone, also_gone, returning, failing, good = shelf.ids[:9]
+    owed = sim.faults.on("content", faults.status(403), image=good)
+    await back_up(settings)
+    shelf.delete(returning)
+    await back_up(settings)
+
+    owed.left = 0
+    shelf.restore(returning)
+    for image in (bytes_, more_bytes, failing):
+        shelf.repaint(image)
+    for image in (words, more_words):
+        shelf.change(image, prompt="reworded")
+    for image in (gone, also_gone):
+        shelf.delete(image)
+    *_, broken = shelf.add_many(4)
+    for image in (failing, broken):
+        sim.faults.on("content", faults.status(403), image=image)
+    return folder / "archive"
+
+
+async def verified(archive: Path, harms: Callable[[Harm], bool] = lambda harm: True) -> list[str]:
+    """Say what `syncer verify` finds: another judge, which may lean on other things than `unsound` does."""
+    found: list[str] = []
+
+    def see(event: Finding | Progress) -> None:
+        if isinstance(event, Finding) and harms(event.harm):
+            found.append(f"verify: {event}")
+
+    await verify(archive, verification.Options(), see, verification.Verification())
+    return found
+
+
+def points(trace: str, archive: Path) -> set[Point]:
+    """Find the calls in a trace that can change something below the archive."""
+    found, counted = set(), Counter[tuple[str, str]]()
+    for line in trace.splitlines():
+        if match := _LINE.match(line):
+            thread, call, rest = match.groups()
+            counted[thread, call] += 1
+            if str(archive) in rest and (call != "openat" or "O_CREAT" in rest or "O_TRUNC" in rest):
+                found.add(Point(call, counted[thread, call]))
+    return found
+
+
+def spread(chosen: Sequence[Point], count: int) -> list[Point]:
+    """Choose about so many points, evenly: of every kind of call at least one."""
+    step = max(1, len(chosen) // count)
+    kinds = {point.call: point for point in chosen}
+    return sorted({*chosen[step // 2 :: step], *kinds.values()})
+
+
+def shelf_of(sim: Simulator) -> str:
+    """The id of the workspace that is backed up."""
+    return next(iter(sim.workspaces))
+
+
+async def sweep_all(options: argparse.Namespace, folder: Path) -> bool:
+    """Sweep the scenarios and print a table of each; says whether every promise held."""
+    good = True
+    for scenario in options.scenario or SCENARIOS:
+        started = time.monotonic()
+        async with prepared(folder / scenario, scenario, threads=options.threads) as sweep:
+            chosen = sweep.points[:: options.every]
+            print(f"\n{scenario}: {len(chosen)} of {len(sweep.points)} points, {options.fault}", flush=True)
+            struck = await sweep.strike_all(chosen, options.fault, jobs=options.jobs)
+        seconds = time.monotonic() - started
+        print(f"{table(struck)}\n{seconds:.0f} s")
+        print(*(f"{one.point}: {wrong}" for one in struck for wrong in one.wrong), sep="\n")
+        # With threads the order of calls is not the same every time, so that the last ones may not be reached.
+        good = good and not any(one.wrong or not (one.fired or options.threads) for one in struck)
+    return good
+
+
+def table(struck: Iterable[Struck]) -> str:
+    """Count by kind of call: points, how many fired, how many were sound and healed."""
+    rows: dict[str, list[int]] = {}
+    for one in sorted(struck, key=lambda one: one.point):
+        for name in (one.point.call, "all"):
+            row = rows.setdefault(name, [0, 0, 0])
+            for column, counts in enumerate((True, one.fired, not one.wrong)):
+                row[column] += counts
+    rows["all"] = rows.pop("all")
+    head = f"| {'call':10} | points | fired | sound and healed |\n| --- | ---: | ---: | ---: |\n"
+    return head + "\n".join(f"| {name:10} | {a:6} | {b:5} | {c:16} |" for name, (a, b, c) in rows.items())
+
+
+def main() -> int:
+    """Sweep as the arguments say."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--every", type=int, default=1, help="strike only at every K-th point")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--fault", choices=FAULTS, default="kill")
+    parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--threads", action="store_true", help="leave the program its threads")
+    options = parser.parse_args()
+    if STRACE is None:
+        parser.error("strace is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        return 0 if asyncio.run(sweep_all(options, Path(folder))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,6 +16,7 @@ from syncer.model import moment
 MARKER = "syncer-archive.json"
 STAGING = ".staging"
 JOURNAL = "journal"
+EVIDENCE = ".evidence"  # what was damaged and has been replaced
 
 _LONGEST = 120  # of an encoded id that is kept whole
 _KEPT = 60  # of one that is longer, before the digest

@@ -23,6 +23,7 @@ from syncer.archive.budget import Budget
 from syncer.archive.commit import LOCK, Staged, carry_out, recover
 from syncer.archive.disk import Disk, in_thread, now, translated
 from syncer.archive.lock import held
+from syncer.archive.mend import mend
 from syncer.archive.places import Places, Present
 from syncer.archive.proof import nothing, prove
 from syncer.archive.receive import Bounds, receive, weight
@@ -104,6 +105,10 @@ class Archive:
         with translated(self.root):
             return self._disk.free()
 
+    def has_room(self, size: int) -> bool:
+        """Say whether so many bytes can be written without going into the reserve."""
+        return self.free() - size >= self._bounds.reserve
+
     async def stage(self, image: Image, content: Content, *, folder: str, entry: Entry | None, run: str) -> Staged:
         """Receive a picture and prove it; it is kept only once it is committed.
 
@@ -147,6 +152,22 @@ class Archive:
         """Drop what was staged and is not going to be committed."""
         self._disk.discard(*(path for path in (staged.part, staged.sidecar) if path))
         self._places.release(staged.revision.sidecar)
+
+    async def put_back(self, content: Content | bytes, path: str, *, sha256: str, run: str) -> str | None:
+        """Put back a file that is damaged or lost, if these are its bytes; returns where the damaged one lies now.
+
+        Raise `Damaged` for other bytes: then nothing has been touched.
+        """
+        part = self._staged(f"{next(self._numbers)}.part")
+        try:
+            body = content if isinstance(content, bytes) else await receive(content, part, self._bounds)
+            with translated(self.root):
+                if body is not None:
+                    self._bounds.make_room(len(body))
+                    await in_thread(self._disk.write, part, body)
+                return await in_thread(mend, self._disk, part, path, sha256=sha256, run=run)
+        finally:
+            self._disk.discard(part)
 
     async def adopt(self, image: Image, folder: str) -> Revision | None:
         """Find a committed pair of an image that the manifest does not know: the newest that has its `updatedAt`.

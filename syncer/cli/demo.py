@@ -60,8 +60,9 @@ def demo_(
             say(f"   {_week(sim)}")
             _chapter(4, "Second backup: only what is different is fetched")
             code = code or _told(await _backup(settings))
-        _chapter(5, "Verify: every byte hashed again, every row held against sidecars and journal")
-        code = code or await _verify(settings)
+            _chapter(5, "Verify: every byte hashed again, every row held against sidecars and journal")
+            verified = await _verify(settings)
+        code = code or verified
         _ending(folder, settings, time.monotonic() - started)
         return code
 
@@ -113,8 +114,8 @@ async def _verify(settings: Settings) -> int:
     with watching(json=False) as watch:
         await verify(settings.archive.path, Options(), watch, result)
     told = f"{plural(result.pictures, 'picture')}, {plural(result.sidecars, 'sidecar')}, {size(result.bytes)}"
-    verdict = "[bold red]damage[/]" if result.damage else "no damage"
-    say(f"   [green]✓[/] {told} in {time.monotonic() - started:.1f} s: {verdict}")
+    verdict = "[bold red]✗[/] damage" if result.damage else "[green]✓[/] no damage"
+    say(f"   {verdict} in {told}, after {time.monotonic() - started:.1f} s")
     return DAMAGED if result.damage else 0
 
 
@@ -150,7 +151,7 @@ def _ending(folder: Path, settings: Settings, seconds: float) -> None:
     files = [path for path in archive.rglob("*") if path.is_file() and path.suffix in {".png", ".jpg", ".webp"}]
     held = size(sum(path.stat().st_size for path in files))
     shown = clean(os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else folder)
-    command = "syncer" if shutil.which("syncer") else clean(os.path.relpath(sys.argv[0]))
+    command = _command()
     _chapter(6, f"What you have now, after {seconds:.1f} s")
     say(f"   {plural(len(files), 'picture')} ({held}), each with a sidecar that holds the service's own JSON, under")
     say(f"   [bold]{clean(archive)}[/]")
@@ -161,6 +162,16 @@ def _ending(folder: Path, settings: Settings, seconds: float) -> None:
     say(f"   {command} --config {shown}/syncer.toml show {clean(_example(settings))}")
     say(f"   {command} simulate        [dim]# the service alone, to play with; it prints a configuration for itself[/]")
     say(f"   {command} init            [dim]# a configuration for your own workspaces[/]")
+
+
+def _command() -> str:
+    """Say how this person can call us again."""
+    if shutil.which("syncer"):
+        return "syncer"
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m syncer"
+    return clean(os.path.relpath(called) if called.absolute().is_relative_to(Path.cwd()) else called.absolute())
 
 
 def _example(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ def reading(settings: Settings) -> Iterator[Reader | None]:
     root = settings.archive.path
     manifest, marker = root / MANIFEST, root / MARKER
     try:
-        root.stat()
+        if not stat.S_ISDIR(root.stat().st_mode):
+            raise NotADirectoryError(f"{root} is a file")
         known, marked = manifest.exists(), marker.exists()
     except FileNotFoundError:
         known = marked = False

@@ -45,6 +45,7 @@ def status_(
     with reading(loaded) as reader:
         rows = reader.workspaces() if reader else []
         failures = reader.failures() if reader else []
+        losses = reader.losses() if reader else []
     rows += [
         _never(w.id, w.name) for w in loaded.workspaces if w.id != "*" and w.id not in {r["workspace_id"] for r in rows}
     ]
@@ -54,9 +55,10 @@ def status_(
         row["stale"] = limit is not None and (row["age_seconds"] is None or row["age_seconds"] > limit)
     stale = [row for row in rows if row["stale"]] or (limit is not None and not rows)
     if json:
-        _as_json(rows, failures, stale=bool(stale))
+        _as_json(rows, failures, losses, stale=bool(stale))
     else:
         _as_text(rows, failures, now)
+        _losses_as_text(losses)
     return 3 if stale else 0
 
 
@@ -71,14 +73,16 @@ def _age(time: str | None, now: datetime) -> float | None:
     return None if time is None else round((now - datetime.fromisoformat(time)).total_seconds())
 
 
-def _as_json(rows: list[Row], failures: list[Row], *, stale: bool) -> None:
+def _as_json(rows: list[Row], failures: list[Row], losses: list[Row], *, stale: bool) -> None:
     for row in rows:
         data({"type": "workspace", **row})
     for row in failures:
         data({"type": "failure", **row})
+    for row in losses:
+        data({"type": "loss", **row})
     totals = {name: sum(row[name] for row in rows) for name in ("live", "gone", "bytes", "revisions", "owed")}
     complete = bool(rows) and all(row["last_complete"] for row in rows) and not failures
-    data({"type": "summary", "command": "status", **totals, "complete": complete, "stale": stale})
+    data({"type": "summary", "command": "status", **totals, "lost": len(losses), "complete": complete, "stale": stale})
 
 
 def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
@@ -103,6 +107,13 @@ def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
         )
     if len(failures) > SHOWN_FAILURES:
         out.print(f"  … and {len(failures) - SHOWN_FAILURES} more: `syncer status --json`")
+
+
+def _losses_as_text(losses: list[Row]) -> None:
+    if losses:
+        out.print(f"\n[bold red]{plural(len(losses), 'file')} lost[/], which the service does not have any more:")
+    for row in losses:
+        out.print(f"  {clean(row['path'])}  {clean(row['reason'])} [dim](found {row['found_at']})[/]")
 
 
 def _last(row: dict[str, Any]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
@@ -15,6 +17,7 @@ from syncer.errors import ConfigError
 
 if TYPE_CHECKING:
     from syncer.model import Finding
+    from syncer.operations.repair import Mended, Planned, Unmended
     from syncer.operations.verification import Options, Part, Progress, Verification, Watch
     from syncer.settings import Settings
 
@@ -29,6 +32,8 @@ def verify_(
     quick: Annotated[bool, Parameter(negative=())] = False,
     subset: str | None = None,
     bwlimit: str | None = None,
+    repair: Annotated[bool, Parameter(negative=())] = False,
+    remote: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Hash every picture again, and hold sidecars, journal and manifest against each other. Reads the archive only.
@@ -41,6 +46,10 @@ def verify_(
         Look into a part of the images only, as n/t: 1/30 to 30/30, one a day, are all of them in a month.
     bwlimit
         Read no more than so many bytes a second, like 20MiB.
+    repair
+        Put back what the service still has in the very same bytes, and sidecars from the manifest; needs credentials.
+    remote
+        Compare with what the service has now instead, metadata and bytes; keeps both versions; needs credentials.
     json
         Write JSON lines to stdout, one a finding, the last one with the type "summary".
     """
@@ -49,7 +58,13 @@ def verify_(
 
     options = Options(quick=quick, part=part(subset), rate=rate(bwlimit))
     configure_log("warning" if interactive() else "info")
-    return carry_out(settings(), options, json=json)
+    if remote:
+        if quick or repair or bwlimit:
+            raise ConfigError("--remote goes with --subset and --json only")
+        from syncer.cli import verify_remote
+
+        return verify_remote.carry_out(settings(), options.part, json=json)
+    return carry_out(settings(), options, json=json, mending=repair)
 
 
 def part(text: str | None) -> Part:
@@ -76,23 +91,32 @@ def rate(text: str | None) -> int | None:
         raise ConfigError(f"--bwlimit: {error}", hint="for example: --bwlimit 20MiB") from None
 
 
-def carry_out(settings: Settings, options: Options, *, json: bool) -> int:
+def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool = False) -> int:
     """Run one verification to its exit code and tell how it went."""
+    from syncer import app
     from syncer.cli.running import run
+    from syncer.operations.repair import Repair, repair
     from syncer.operations.verification import Verification
     from syncer.operations.verify import verify
 
-    result = Verification()
+    result, mended = Verification(), Repair()
     started = time.monotonic()
 
     async def work() -> int:
         with watching(json=json) as watch:
-            await verify(settings.archive.path, options, watch, result)
-        return DAMAGED if result.damage else 0
+            if not mending:
+                await verify(settings.archive.path, options, watch, result)
+                return DAMAGED if result.damage else 0
+            async with app.opened(settings, os.environ, "verify") as rooms:
+                await repair(rooms, options, watch, partial(tell_repair, json=json), result, mended)
+            return DAMAGED if mended.damage else 0
 
-    code = run(work(), stopping="[bold]Stopping:[/] nothing was written.")
+    code = run(work(), stopping="[bold]Stopping:[/] what was put back stays.")
     seconds = time.monotonic() - started
     tell(result, seconds, code)
+    if mending and result.damage:
+        counts = f"{mended.lost:,} lost, {mended.unmended:,} that could not be put back now"
+        say(f"[bold]Repair:[/] {plural(mended.mended, 'file')} put back, {counts}.")
     if json:
         data(
             {
@@ -104,6 +128,7 @@ def carry_out(settings: Settings, options: Options, *, json: bool) -> int:
                 "bytes": result.bytes,
                 "damage": result.damage,
                 "findings": {str(harm): count for harm, count in result.found.items()},
+                **({"repaired": mended.mended, "lost": mended.lost, "unrepaired": mended.unmended} if mending else {}),
                 "seconds": round(seconds, 3),
                 "exit_code": code,
             }
@@ -120,9 +145,29 @@ def tell(result: Verification, seconds: float, code: int) -> None:
     elif result.damage:
         kinds = ", ".join(f"{count:,} {harm.replace('_', ' ')}" for harm, count in result.found.items())
         say(f"[bold red]Damage found:[/] {kinds} ({looked}).")
-        say("  [bold]→[/] copy the archive before anything else, then see `syncer verify --help` and `syncer rebuild`")
+        say("  [bold]→[/] `syncer verify --repair` puts back what can be had; `syncer rebuild` makes a manifest anew")
     else:
         say(f"[bold green]No damage.[/] {looked}.")
+
+
+def tell_repair(event: Planned | Mended | Unmended, *, json: bool) -> None:
+    """Say what is going to be put back, and then what became of it."""
+    from syncer.operations.repair import Mended, Planned, Unmended
+
+    match event:
+        case Planned(finding, sidecar):
+            path, word = finding.path, "will_repair"
+            text = "to be written again from the manifest" if sidecar else "to be fetched again from the service"
+        case Mended(path, evidence):
+            word, text = "repaired", f"put back; what was there is in {evidence}" if evidence else "put back"
+        case Unmended(path, text, lost):
+            word = "lost" if lost else "unrepaired"
+    if json:
+        data({"type": "repair", "repair": word, "path": path, "detail": text})
+    if interactive():
+        say(f"{word.replace('_', ' ')}  [bold]{clean(path)}[/]  {clean(text)}")
+    else:
+        log.info(f"file.{word}", path=path, detail=text)
 
 
 @contextmanager

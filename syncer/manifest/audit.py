@@ -24,7 +24,7 @@ from sqlite_utils import Database
 from syncer.errors import SyncerError
 from syncer.manifest import schema
 from syncer.manifest.faults import translated
-from syncer.manifest.manifest import Manifest
+from syncer.manifest.manifest import SELECT_REVISION, Manifest
 from syncer.model import Revision
 
 PAGE = 2000  # rows at a time
@@ -69,7 +69,7 @@ class Audit(Manifest):
     def __init__(self, db: Database, thread: ThreadPoolExecutor) -> None:
         super().__init__(db, thread)
         self._stack = ExitStack()
-        self.attached = False
+        self.attached: set[str] = set()
 
     @classmethod
     @asynccontextmanager
@@ -83,50 +83,57 @@ class Audit(Manifest):
 
     # --- the manifest that is judged --------------------------------------------------------------------
 
-    async def attach(self, path: Path) -> list[str]:
-        """Put a manifest beside this one and check its integrity; returns what is wrong with it."""
+    async def attach(self, path: Path, name: str) -> list[str]:
+        """Put a manifest beside this one, as `live` or `copy`, and check it; returns what is wrong with it.
+
+        One that an earlier version made is checked, but not `attached`: its rows cannot be compared.
+        """
 
         def work() -> list[str]:
             with translated():
-                self._db.execute("attach database ? as live", [_address(path, self._stack)])
-                verdicts = [str(row[0]) for row in self._db.execute("pragma live.integrity_check(10)")]
-                return [*([] if verdicts == ["ok"] else verdicts), *self._schema()]
+                self._db.execute(f"attach database ? as {name}", [_address(path, self._stack)])
+                (version,) = self._db.execute(f"pragma {name}.user_version").fetchone()
+                if version > schema.VERSION:
+                    return [
+                        f"its version is {version}; this syncer understands {schema.VERSION}: is there a newer one?"
+                    ]
+                verdicts = [str(row[0]) for row in self._db.execute(f"pragma {name}.integrity_check(10)")]
+                problems = [] if verdicts == ["ok"] else verdicts
+                if version == schema.VERSION:
+                    problems += self._schema(name)
+                    self.attached |= set() if problems else {name}
+                return problems
 
         try:
             problems = await self._call(work)
-            self.attached = not problems
         except SyncerError as error:
             problems = [str(error.facts.get("sqlite") or error)]
         except UnicodeDecodeError:  # a name in the schema
             problems = ["the schema cannot be read"]
         return problems
 
-    def _schema(self) -> Iterator[str]:
-        there = dict(self._db.execute("select name, sql from live.sqlite_master"))
+    def _schema(self, other: str) -> Iterator[str]:
+        there = dict(self._db.execute(f"select name, sql from {other}.sqlite_master"))  # noqa: S608  our own name
         for name, sql in self._db.execute("select name, sql from main.sqlite_master where type in ('table', 'index')"):
             if name not in there:
                 yield f"{name} is missing"
             elif there[name] != sql:
                 yield f"{name} is not defined as it was made"
-        (version,) = self._db.execute("pragma live.user_version").fetchone()
-        if version != schema.VERSION:
-            yield f"its version is {version}, not {schema.VERSION}"
 
-    async def live_bound(self) -> dict[str, str | None]:
-        """Return what the judged manifest says of the archive it belongs to."""
-        rows = await self._call(lambda: list(self._db.query("select archive_id, created, seal from live.archive")))
+    async def bound_to(self, name: str) -> dict[str, str | None]:
+        """Return what a judged manifest says of the archive it belongs to; {} for one that is not attached."""
+        if name not in self.attached:
+            return {}
+        sql = f"select archive_id, created, seal from {name}.archive"  # noqa: S608  our own name
+        rows = await self._call(lambda: list(self._db.query(sql)))
         return rows[0] if len(rows) == 1 else {}
 
-    async def revision(self, file: Expected) -> Revision | None:
+    async def live_revision(self, file: Expected) -> Revision | None:
         """Return what the judged manifest remembers of the revision that a file belongs to."""
-        sql = (
-            "select workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar, fetched_at, run,"
-            " cast(document as blob) from live.revisions where workspace_id = ? and image_id = ? and revision = ?"
-        )
-        if not self.attached:
+        if "live" not in self.attached:
             return None
         key = [file.workspace_id, file.image_id, file.revision]
-        row = await self._call(lambda: self._db.execute(sql, key).fetchone())
+        row = await self._call(lambda: self._db.execute(SELECT_REVISION.format("live"), key).fetchone())
         return None if row is None else Revision(*row)
 
     # --- the files that should be there -----------------------------------------------------------------
@@ -169,34 +176,35 @@ class Audit(Manifest):
         row = [workspace_id, image_id, revision]
         await self._call(lambda: self._db.execute("insert or ignore into doubts values (?,?,?)", row))
 
-    async def differences(self, *, trusted: bool) -> list[Difference]:
+    async def differences(self, name: str, *, trusted: bool) -> list[Difference]:
         """Compare row by row; where the journal is not `trusted`, only what the sidecars tell."""
 
         def work() -> list[Difference]:
             tables = TOLD if trusted else {name: TOLD[name] for name in ("images", "revisions")}
-            return [found for table, key in tables.items() for found in self._differences(table, key, trusted=trusted)]
+            return [found for table in tables for found in self._differences(name, table, trusted=trusted)]
 
         return await self._call(work)
 
-    def _differences(self, table: str, key: tuple[str, ...], *, trusted: bool) -> Iterator[Difference]:
+    def _differences(self, name: str, table: str, *, trusted: bool) -> Iterator[Difference]:
+        key = TOLD[table]
         ignored = {"seal", *(() if trusted else BY_JOURNAL)}
-        columns = [name for name in self._db.table(table).columns_dict if name not in {*key, *ignored}]
-        same = " and ".join(f"l.{name} = s.{name}" for name in key)
-        named = " || ".join(f"case when l.{name} is s.{name} then '' else ' {name}' end" for name in columns) or "''"
+        columns = [column for column in self._db.table(table).columns_dict if column not in {*key, *ignored}]
+        same = " and ".join(f"l.{column} = s.{column}" for column in key)
+        named = " || ".join(f"case when l.{one} is s.{one} then '' else ' {one}' end" for one in columns) or "''"
         looked_into = {
             "images": "part({0}.workspace_id, {0}.image_id) and not exists (select 1 from"
             " doubts d where d.workspace_id = {0}.workspace_id and d.image_id = {0}.image_id)",
             "revisions": "part({0}.workspace_id, {0}.image_id) and not exists (select 1 from doubts d where"
             " d.workspace_id = {0}.workspace_id and d.image_id = {0}.image_id and d.revision = {0}.revision)",
         }.get(table, "1")
-        ours, theirs = f"main.{table} s", f"live.{table} l"
+        ours, theirs = f"main.{table} s", f"{name}.{table} l"
         sides = (
             ("s", f"{named} as named from {ours} join {theirs} on {same} where named <> ''"),
             ("l", f"null from {theirs} left join {ours} on {same} where s.rowid is null"),
             ("s", f"'' from {ours} left join {theirs} on {same} where l.rowid is null"),
         )
         for side, sql in sides:
-            keys = ", ".join(f"{side}.{name}" for name in key)
+            keys = ", ".join(f"{side}.{column}" for column in key)
             for *found, text in self._db.execute(f"select {keys}, {sql} and {looked_into.format(side)}"):
                 if text is None:
                     detail = "the archive does not tell of it"

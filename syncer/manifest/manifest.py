@@ -21,7 +21,9 @@ import msgspec
 from sqlite_utils import Database
 
 from syncer.manifest import schema
+from syncer.manifest.copying import copy
 from syncer.manifest.faults import translated
+from syncer.manifest.reader import connect
 from syncer.model import (
     Change,
     Entry,
@@ -89,7 +91,9 @@ class Manifest:
             with translated():
                 return work()
 
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, guarded))
+        done = asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, should nobody wait any more
+        return await asyncio.shield(done)
 
     # --- whose manifest this is -----------------------------------------------------------------------
 
@@ -150,6 +154,18 @@ class Manifest:
         )
         for image_id, state, *rest in self._db.execute(sql, [workspace_id, json.dumps(list(ids))]):
             yield image_id, Entry(image_id, State(state), *rest)
+
+    async def revision(self, workspace_id: str, image_id: str, number: int) -> Revision | None:
+        """Return what we remember of one revision."""
+        key = [workspace_id, image_id, number]
+        row = await self._call(lambda: self._db.execute(SELECT_REVISION.format("main"), key).fetchone())
+        return None if row is None else Revision(*row)
+
+    async def document(self, workspace_id: str, image_id: str, revision: int) -> bytes:
+        """Return the service's document as one revision kept it."""
+        sql = "select document from revisions where workspace_id = ? and image_id = ? and revision = ?"
+        key = [workspace_id, image_id, revision]
+        return await self._call(lambda: str(self._db.execute(sql, key).fetchone()[0]).encode())
 
     async def absent(self, workspace_id: str, seen: Container[str]) -> list[str]:
         """Return the live images that are not among those `seen`, in order of id."""
@@ -221,7 +237,7 @@ class Manifest:
         """Copy what stands nowhere else, runs and uploads, from another manifest; says whether it could be read."""
 
         def work() -> bool:
-            if not other.exists():
+            if not other.exists() or not other.stat().st_size:  # SQLite would remove the log of an empty one
                 return False
             try:
                 self._db.execute("attach database ? as old", [f"{other.absolute().as_uri()}?mode=ro"])
@@ -236,6 +252,10 @@ class Manifest:
             return True
 
         return await self._call(work)
+
+    async def copy(self, target: Path) -> None:
+        """Put a copy of the whole database, checked, in the place of an earlier one."""
+        await self._call(lambda: copy(self._db.conn, target))
 
     async def check(self) -> None:
         """Have SQLite check the whole database. Raises `ArchiveUnwritable` for a damaged one."""
@@ -272,6 +292,10 @@ class Manifest:
         await self._call(lambda: self._db.table("runs").update(row_id, row))
 
 
+SELECT_REVISION = (
+    "select workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar, fetched_at, run,"
+    " cast(document as blob) from {}.revisions where workspace_id = ? and image_id = ? and revision = ?"
+)
 _IMAGE_COLUMNS = (
     "workspace_id, image_id, state, revision, created_at, updated_at, prompt, model, created_by, generation_id,"
     " width, height, bytes, media_type, sha256, path, sidecar, first_seen"
@@ -363,9 +387,7 @@ def _open_dry(path: Path) -> Database:
             db = Database(sqlite3.connect(":memory:"), execute_plugins=False)
             schema.MIGRATIONS.apply(db)
             return db
-        # Reading along with a writer makes files beside the database; without a log of its own there is no writer.
-        how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-        return Database(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True), execute_plugins=False)
+        return connect(path)
 
 
 def _prepare(db: Database, path: Path) -> Database:

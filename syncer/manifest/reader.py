@@ -42,8 +42,9 @@ class Reader:
         Raises `ArchiveUnwritable` for one that is damaged, `ConfigError` for one of a newer version.
         """
         with translated():
-            db = _connect(path)
+            db = connect(path)
             try:
+                db.conn.create_function("folded", 1, _folded, deterministic=True)  # SQLite's lower() knows ASCII only
                 schema.version(db)
                 yield cls(db)
             finally:
@@ -58,6 +59,12 @@ class Reader:
         where = "where workspace_id = ?" if workspace_id else ""
         sql = f"select * from failures {where} order by first_tried, image_id"  # noqa: S608  our own words
         return list(self._db.query(sql, [workspace_id] if workspace_id else []))
+
+    def losses(self) -> list[Row]:
+        """Return what was damaged or missing and cannot be had again; none in a manifest of before there were any."""
+        if not self._db.table("losses").exists():
+            return []
+        return list(self._db.query("select * from losses order by found_at, path"))
 
     def images(self, only: Filter) -> Iterator[Row]:
         """Yield images, the newest first."""
@@ -114,17 +121,21 @@ order by coalesce(w.name, w.workspace_id)
 """
 
 
-def _connect(path: Path) -> Database:
+def connect(path: Path) -> Database:
+    """Open a manifest so that nothing of ours stays on the disk.
+
+    Who reads along with a writer makes files beside the database, which a writer of another user could trip over.
+    Without the writer's log there is no writer, and none of them is needed; a read-only medium has no room for them.
+    """
     uri = path.absolute().as_uri()
-    db = Database(sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10), execute_plugins=False)
-    try:
-        db.execute("select 1 from sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        # A medium that cannot be written has no room for the files that a WAL reader wants beside the database.
-        db.close()
-        db = Database(sqlite3.connect(f"{uri}?immutable=1", uri=True), execute_plugins=False)
-    db.conn.create_function("folded", 1, _folded, deterministic=True)  # SQLite's own lower() knows ASCII only
-    return db
+    if path.with_name(f"{path.name}-wal").exists():
+        db = Database(sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10), execute_plugins=False)
+        try:
+            db.execute("select 1 from sqlite_master").fetchone()
+            return db
+        except sqlite3.OperationalError:
+            db.close()
+    return Database(sqlite3.connect(f"{uri}?immutable=1", uri=True), execute_plugins=False)
 
 
 def _folded(text: str | None) -> str:

@@ -14,11 +14,13 @@ from syncer.archive.layout import MARKER, workspace_folder
 from syncer.errors import ConfigError, Refused, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
 from syncer.model import Introduced, Report, Workspace
 from syncer.operations.chronicle import Made, digest, tell_made
+from syncer.operations.copying import keep_copy
 from syncer.operations.events import Watch
 from syncer.operations.ledger import Ledger
 from syncer.operations.passes import BackupPass, Options, Pass
 from syncer.operations.replay import catch_up
 from syncer.operations.rooms import Looking, Rooms
+from syncer.operations.tree import COPY, MANIFEST
 
 COUNTS = (
     "listed",
@@ -79,8 +81,16 @@ async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: W
             proposed = workspace_folder(workspace.id, given.get(workspace.id))
             folder = await _introduced(rooms, workspace, proposed)
             await _go(BackupPass(rooms, workspace, folder, options, watch), result)
+        await _copy_manifest(rooms, result)
     finally:
         result.requests, result.down = rooms.service.requests, rooms.service.down
+
+
+async def _copy_manifest(rooms: Rooms, result: Backup) -> None:
+    """Keep a copy of the manifest beside it, after a run that changed it."""
+    changed = any(result.totals[count] for count in ("new", "changed", "failed", "gone", "vanished"))
+    if changed or not (rooms.archive.root / COPY).exists():
+        await keep_copy(rooms.archive, rooms.manifest, rooms.archive.root / MANIFEST)
 
 
 async def _introduced(rooms: Rooms, workspace: Workspace, proposed: str) -> str:

@@ -39,7 +39,7 @@ NO_ROUTE = {
     "timeout": ("no route: no answer in time", "check the network and the firewall; the service may be down"),
     "reset": ("the connection broke", "check the network; a proxy or firewall may be in the way"),
     "tls": (
-        "TLS failure: the service's certificate is not trusted",
+        "TLS failure: no secure connection can be made",
         "check the URL and this machine's clock; for a company proxy set service.ca_file to its certificate",
     ),
 }

@@ -39,7 +39,7 @@ async def _consistent_pair(rooms: Rooms, action: Fetch, folder: str) -> tuple[Im
     """
     image = action.image
     for _ in range(CONSISTENT_TRIES):
-        staged = await _stage(rooms, image, action, folder)
+        staged = await stage(rooms, image, action, folder)
         if image.size is None or image.size == staged.revision.size:
             return image, staged
         try:
@@ -55,7 +55,9 @@ async def _consistent_pair(rooms: Rooms, action: Fetch, folder: str) -> tuple[Im
     raise Damaged("the image changes faster than it can be copied", image=image.id)
 
 
-async def _stage(rooms: Rooms, image: Image, action: Fetch, folder: str) -> Staged:
+async def stage(rooms: Rooms, image: Image, action: Fetch, folder: str) -> Staged:
+    """Ask for the bytes until they are staged with this document, or until asking again would not help."""
+
     async def attempt() -> Staged:
         async with rooms.service.content(image) as content:
             if rooms.copies is not None and (match := await rooms.copies.match(content)) is not None:

@@ -27,6 +27,7 @@ from syncer.manifest.manifest import Manifest
 from syncer.model import Change, Finding, Found, Harm, Hole, Introduced
 from syncer.operations import tree
 from syncer.operations.chronicle import Kept, Made, tell
+from syncer.operations.copying import keep_copy
 from syncer.operations.replay import BATCH, load, stored, take, understood
 from syncer.operations.tree import Present
 from syncer.operations.verification import Part, Progress, Watch
@@ -67,13 +68,14 @@ async def rebuild(archive: Archive, journal_: Journal, run: str, watch: Watch, r
         result.carried = await manifest.carry_over(old) or await manifest.carry_over(root / tree.COPY)
         await manifest.check()
         result.rows = await manifest.sizes()
+        await keep_copy(archive, manifest, fresh)
     result.evidence = await in_thread(swap, root, run)
 
 
 def swap(root: Path, run: str) -> str | None:
     """Put the new manifest in the old one's place in one step, and the old one with its log among the evidence."""
     fresh, old = root / tree.FRESH, root / tree.MANIFEST
-    evidence = root / tree.EVIDENCE / run
+    evidence = root / layout.EVIDENCE / run
     with translated(root):
         fsync(fresh)
         kept = old.exists()

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncer.archive.journal import is_journal
-from syncer.archive.layout import JOURNAL, MARKER, STAGING
+from syncer.archive.layout import EVIDENCE, JOURNAL, MARKER, STAGING
 
 MANIFEST = "manifest.db"
 COPY = "manifest.db.backup"  # of the manifest, as it was after the last run that changed it
 FRESH = "manifest.db.new"  # a rebuilt one, until it takes the manifest's place
-EVIDENCE = ".evidence"  # what was damaged and has been replaced
 
 OURS = frozenset({MARKER, STAGING, EVIDENCE, "lost+found"}) | {
-    f"{name}{suffix}" for name in (MANIFEST, COPY, FRESH) for suffix in ("", "-wal", "-shm", "-journal")
+    f"{name}{suffix}" for name in (MANIFEST, COPY, f"{COPY}.new", FRESH) for suffix in ("", "-wal", "-shm", "-journal")
 }
 BLOCK = 1 << 20
 

@@ -13,6 +13,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from posixpath import basename
 from typing import TypeVar
@@ -34,6 +35,7 @@ from syncer.operations.verification import Options, Progress, Verification, Watc
 
 T = TypeVar("T")
 
+LIVE, COPY = "live", "copy"  # the manifest that is judged, and the copy of it
 READERS = 2  # threads that hash
 AHEAD = 4  # pieces of work that wait for them
 PIECE_FILES, PIECE_BYTES = 64, 8 << 20
@@ -44,12 +46,17 @@ async def verify(root: Path, options: Options, watch: Watch, result: Verificatio
     if not any((root / name).exists() for name in (layout.MARKER, tree.MANIFEST, layout.JOURNAL)):
         raise SafetyStop("there is no archive here", hint="is the disk mounted?", archive=root)
     with shared(root / layout.STAGING / LOCK):
-        async with Audit.begin(options.part) as audit:
-            look = _Look(root, options, watch, result, audit)
-            try:
-                await look.at_all()
-            finally:
-                look.close()
+        await look(root, options, watch, result)
+
+
+async def look(root: Path, options: Options, watch: Watch, result: Verification) -> None:
+    """Look at an archive that nobody else writes to."""
+    async with Audit.begin(options.part) as audit:
+        looking = _Look(root, options, watch, result, audit)
+        try:
+            await looking.at_all()
+        finally:
+            looking.close()
 
 
 class _Look:
@@ -65,6 +72,9 @@ class _Look:
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="verify")
         self._told: set[tuple[Harm, str, str]] = set()
         self._bound: dict[str, str | None] = {}  # what the manifest says of the archive it belongs to
+        self._copy_seal: str | None = None
+        self._copy_met = False
+        self._learnt: str | None = None  # the last line of the journal whose changes are compared
         self._made: Made | None = None
         self._sealed = True  # whether the manifest's mark into the journal was met
 
@@ -76,13 +86,19 @@ class _Look:
     async def at_all(self) -> None:
         """Look at everything."""
         await self._at_manifest()
+        await self._at_copy()
         await self._at_journal()
         self._at_marker()
         trusted = await self._weigh()
         await self._at_unknown_sidecars()
         await self._at_files()
-        if self._audit.attached and not self._options.quick:
-            await self._at_rows(trusted=trusted)
+        if LIVE in self._audit.attached and not self._options.quick:
+            await self._at_rows(LIVE, tree.MANIFEST, trusted=trusted)
+        if COPY in self._audit.attached and trusted and not self._options.quick:
+            if self._copy_seal == self._learnt:
+                await self._at_rows(COPY, tree.COPY, trusted=True)
+            elif not self._copy_met:
+                self._find(Harm.MANIFEST, tree.COPY, "it was made after a line that the journal does not hold")
 
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
@@ -105,14 +121,23 @@ class _Look:
         if not path.exists():
             self._find(Harm.MISSING, tree.MANIFEST, "make it anew with `syncer rebuild`")
             return
-        for problem in await self._audit.attach(path):
+        problems = await self._audit.attach(path, LIVE)
+        for problem in problems:
             self._find(Harm.MANIFEST, tree.MANIFEST, problem)
-        if self._audit.attached:
-            self._bound = await self._audit.live_bound()
+        if not problems and LIVE not in self._audit.attached:
+            self._find(Harm.BEHIND, tree.MANIFEST, "an earlier version of syncer made it; the next backup brings it up")
+        self._bound = await self._audit.bound_to(LIVE)
+
+    async def _at_copy(self) -> None:
+        path = self._root / tree.COPY
+        if path.exists():
+            for problem in await self._audit.attach(path, COPY):
+                self._find(Harm.MANIFEST, tree.COPY, problem)
+        self._copy_seal = (await self._audit.bound_to(COPY)).get("seal")
 
     async def _at_journal(self) -> None:
         seal = self._bound.get("seal")
-        open_end = not self._audit.attached or seal is None
+        open_end = LIVE not in self._audit.attached or seal is None
         learning, behind, spoilt = seal != journal.GENESIS, 0, False
         lines = self._lines()
         while batch := await self._in_thread(take, lines, BATCH):
@@ -143,13 +168,15 @@ class _Look:
                     changes.append(change)
                 if not learning and fact is not None and not isinstance(fact, Made):
                     behind += 1
-                if isinstance(line, JournalLine) and line.seal == seal:
-                    learning = False
+                if isinstance(line, JournalLine):
+                    self._learnt = line.seal if learning else self._learnt
+                    self._copy_met = self._copy_met or line.seal == self._copy_seal
+                    learning = learning and line.seal != seal
             await self._audit.expect(files)
             await self._audit.record(changes)
             self._watch(Progress("journal", self._result.lines, None, self._result.bytes))
         self._sealed = open_end or not learning
-        if behind and self._audit.attached:
+        if behind and LIVE in self._audit.attached:
             self._find(
                 Harm.BEHIND, tree.MANIFEST, f"the journal tells of {behind} changes more; the next backup takes them up"
             )
@@ -200,7 +227,7 @@ class _Look:
     async def _weigh(self) -> bool:
         """Say whether the journal may speak against the manifest; where not, its files are expected as well."""
         intact = not self._result.found[Harm.CHAIN]
-        if not self._audit.attached:
+        if LIVE not in self._audit.attached:
             return intact
         if intact and self._sealed:
             return True
@@ -212,21 +239,21 @@ class _Look:
             self._find(Harm.MANIFEST, tree.MANIFEST, "it was written after a line that the journal does not hold")
         return False
 
-    async def _at_rows(self, *, trusted: bool) -> None:
+    async def _at_rows(self, name: str, path: str, *, trusted: bool) -> None:
         try:
-            differences = await self._audit.differences(trusted=trusted)
+            differences = await self._audit.differences(name, trusted=trusted)
         except ArchiveUnwritable as error:
-            self._find(Harm.MANIFEST, tree.MANIFEST, str(error.facts.get("sqlite") or error))
+            self._find(Harm.MANIFEST, path, str(error.facts.get("sqlite") or error))
             return
         for difference in differences:
             key = "/".join(map(str, difference.key))
-            self._find(Harm.MANIFEST, tree.MANIFEST, f"{difference.table} {key}: {difference.detail}")
+            self._find(Harm.MANIFEST, path, f"{difference.table} {key}: {difference.detail}")
 
     # --- files --------------------------------------------------------------------------------------------
 
     async def _at_unknown_sidecars(self) -> None:
         """Read the sidecars that the journal does not tell of; a whole pair among them is no stray."""
-        pairs: list[Finding] = []
+        pairs = await self._interrupted()
         found = (one for one in tree.walk(self._root) if isinstance(one, Present) and one.path.endswith(".json"))
         while batch := await self._in_thread(take, found, BATCH):
             known = await self._audit.expected([one.path for one in batch])
@@ -241,6 +268,20 @@ class _Look:
             return
         for finding in pairs:
             self._tell(finding)
+
+    async def _interrupted(self) -> list[Finding]:
+        """Expect the pictures that a crash left without their sidecars, which the next opening puts beside them."""
+        findings = []
+        for plan in sorted((self._root / layout.STAGING).glob("*.plan")):
+            with suppress(OSError, msgspec.MsgspecError, Damaged):
+                for name, place in msgspec.json.decode(plan.read_bytes(), type=dict[str, str]).items():
+                    revision = sidecar.read((plan.parent / name).read_bytes(), place)
+                    ids = (revision.workspace_id, revision.image_id, revision.number)
+                    if (self._root / revision.path).exists():
+                        await self._audit.expect([Expected(revision.path, revision.sha256, revision.size, *ids)])
+                        detail = "its sidecar is still staged; the next backup puts it beside"
+                        findings.append(Finding(Harm.UNRECORDED, revision.path, detail, *ids))
+        return findings
 
     async def _pair(self, path: str) -> list[Finding]:
         revision = self._canonical(path)
@@ -265,7 +306,7 @@ class _Look:
         return revision if basename(path) == f"{layout.stem(revision.image_id, revision.number)}.json" else None
 
     async def _against_row(self, expected: Expected) -> None:
-        row = await self._audit.revision(expected)
+        row = await self._audit.live_revision(expected)
         try:
             data = (self._root / expected.path).read_bytes()
         except OSError as error:

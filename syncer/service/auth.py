@@ -33,7 +33,7 @@ _CODES = frozenset(
 )
 _NOT_JSON = (msgspec.DecodeError, ValueError, RecursionError)
 
-HINT = "check service.client_id and the client secret"
+HINT = "check service.client_id and the client secret, and that service.token_url is the token endpoint"
 TOKEN_HINT = "put a fresh access token in place, or use client credentials, which renew themselves"  # noqa: S105 - prose
 
 

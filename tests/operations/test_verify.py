@@ -171,8 +171,7 @@ async def test_without_any_journal_the_manifest_speaks(archive: Path):
 async def test_without_a_manifest_the_journal_speaks(archive: Path):
     """An auditor may have only files: the manifest is missed, and all else is looked at as ever."""
     picture = one_picture(archive)
-    for path in archive.glob("manifest.db*"):
-        path.unlink()
+    (archive / "manifest.db").unlink()
     found = await verified(archive)
     assert found.told == [("missing", "manifest.db")]
     assert found.result.sidecars
@@ -229,6 +228,31 @@ async def test_a_manifest_that_cannot_be_read_is_named(archive: Path, damage: by
     found = await verified(archive)
     assert {(harm, name) for harm, name in found.told} == {("manifest", "manifest.db")}
     assert found.result.pictures
+
+
+async def test_the_copy_of_the_manifest_is_looked_at(archive: Path):
+    """It says what the manifest says; damaged or changed, it is named and not the manifest."""
+    copy = archive / "manifest.db.backup"
+    whole = copy.read_bytes()
+    with closing(sqlite3.connect(copy)) as db, db:
+        db.execute("update images set prompt = 'other'")
+    assert {*(await verified(archive)).told} == {("manifest", copy.name)}
+    copy.write_bytes(whole[:5000])
+    assert {*(await verified(archive)).told} == {("manifest", copy.name)}
+
+
+async def test_an_older_copy_of_the_manifest_is_fine(sim: Simulator, shelf: str, settings: Settings):
+    """A copy is made after a run that changed something, where there is room; an older one is no damage."""
+    await back_up(settings)
+    archive = settings.archive.path
+    older = (archive / "manifest.db.backup").read_bytes()
+    await back_up(settings)
+    assert (archive / "manifest.db.backup").read_bytes() == older
+    sim.workspaces[shelf].add()
+    await back_up(settings)
+    assert (archive / "manifest.db.backup").read_bytes() != older
+    (archive / "manifest.db.backup").write_bytes(older)
+    assert (await verified(archive)).told == []
 
 
 async def test_the_marker_is_looked_at(archive: Path):
@@ -300,7 +324,7 @@ async def test_a_pair_that_nothing_tells_of_is_no_damage(sim: Simulator, shelf: 
     journals, manifest = set((archive / "journal").iterdir()), (archive / "manifest.db").read_bytes()
     sim.workspaces[shelf].add()
     await back_up(settings)
-    for path in set((archive / "journal").iterdir()) - journals:
+    for path in {archive / "manifest.db.backup", *(archive / "journal").iterdir()} - journals:
         path.unlink()
     (archive / "manifest.db").write_bytes(manifest)
     found = await verified(archive)
@@ -309,6 +333,30 @@ async def test_a_pair_that_nothing_tells_of_is_no_damage(sim: Simulator, shelf: 
 
     await back_up(settings)
     assert (await verified(archive)).told == []
+
+
+async def test_a_commit_that_was_killed_is_no_damage(archive: Path):
+    """Pictures that have their names while their sidecars are still staged wait for the next backup."""
+    row = first(archive)
+    staged = archive / ".staging" / "1.json"
+    one_sidecar(archive).rename(staged)
+    (archive / ".staging" / "2.plan").write_text(json.dumps({"1.json": row["sidecar"]}))
+    for path in (*(archive / "journal").iterdir(), *archive.glob("manifest.db*")):
+        path.unlink()
+    found = await verified(archive)
+    assert ("stray", row["path"]) not in found.told
+    assert ("unrecorded", row["path"]) in found.told or ("missing", "journal") in found.told
+
+
+async def test_a_manifest_of_an_earlier_version_is_no_damage(archive: Path):
+    """It is checked as far as it goes; the next backup brings it up to date."""
+    with closing(sqlite3.connect(archive / "manifest.db")) as db:
+        db.execute("pragma user_version = 1")
+    found = await verified(archive)
+    assert found.told == [("behind", "manifest.db")]
+    with closing(sqlite3.connect(archive / "manifest.db")) as db:
+        db.execute("pragma user_version = 99")
+    assert (await verified(archive)).told == [("manifest", "manifest.db")]
 
 
 async def test_an_archive_without_sidecars_is_verified(configured, sim: Simulator, shelf: str):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from outside import Outside, tokens
+from outside import Make, Outside, tokens
 from support import configure
 
 from syncer.simulator.server import Simulator
-
-Make = Callable[..., Outside]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Strike a backup at each of its system calls that change the disk, and see that every promise holds.
 
-    python tests/system/kill_sweep.py [--every K] [--jobs N] [--fault kill|EIO|ENOSPC] [--scenario NAME] [--threads]
+    python tests/system/kill_sweep.py [--every K] [--jobs N] [--fault kill|EIO|ENOSPC] [--twice] [--threads]
 
 A run is recorded once, undisturbed, under `strace`: that gives the points. Then, for each point, a fresh copy of the
 archive gets the same run with a fault there: SIGKILL on entering the call, or the call fails. What is left has to be
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import re
 import shutil
 import signal
@@ -89,13 +90,13 @@ class Sweep:
         """Run once undisturbed, and note where the archive is changed."""
         config = self._fresh("undisturbed")
         archive, trace = config.parent / "archive", config.parent / "trace"
-        self._code = await self._run(config, trace, [])
+        self._code = await self._run(config, trace)
         self.points = sorted(points(trace.read_text(), archive))
         self._state = state(archive)
 
-    async def strike(self, point: Point, fault: str = "kill") -> Struck:
-        """Run with a fault at one point, judge what is left, run again and compare."""
-        async with self.struck(point, fault) as (config, fired, code):
+    async def strike(self, point: Point, fault: str = "kill", *then: Point) -> Struck:
+        """Run with a fault at one point, judge what is left, run again and compare; `then` strikes the runs between."""
+        async with self.struck(point, fault, *then) as (config, fired, code):
             archive = config.parent / "archive"
             left = unsound(archive, strays=fault != "kill") if archive.exists() else []
             if (archive / "journal").exists():  # what is stray, and what only unfinished, was judged just now
@@ -107,12 +108,15 @@ class Sweep:
         return Struck(point, fired, code, tuple(wrong))
 
     @asynccontextmanager
-    async def struck(self, point: Point, fault: str) -> AsyncIterator[tuple[Path, bool, int]]:
+    async def struck(self, point: Point, fault: str, *then: Point) -> AsyncIterator[tuple[Path, bool, int]]:
         """Run with a fault at one point: the configuration of what is left, whether it fired, and the exit code."""
         config = self._fresh(f"{fault}-{point.call}-{point.number}")
         trace = config.parent / "trace"
-        code = await self._run(config, trace, ["-e", f"inject={point.call}:{FAULTS[fault]}:when={point.number}"])
-        yield config, code == -signal.SIGKILL if fault == "kill" else "(INJECTED)" in trace.read_text(), code
+        code = await self._run(config, trace, fault, point)
+        fired = code == -signal.SIGKILL if fault == "kill" else "(INJECTED)" in trace.read_text()
+        for later in then:
+            await self._run(config, trace, fault, later)
+        yield config, fired, code
         shutil.rmtree(config.parent)
 
     async def heal(self, config: Path) -> list[str]:
@@ -127,13 +131,13 @@ class Sweep:
             wrong.append(f"exit code {ran.result.exit_code}, undisturbed {self._code}")
         return wrong + unsound(config.parent / "archive") + await verified(config.parent / "archive")
 
-    async def strike_all(self, chosen: Iterable[Point], fault: str, *, jobs: int) -> list[Struck]:
-        """Strike at many points, some at a time."""
-        slots, done = asyncio.Semaphore(jobs), []
+    async def strike_all(self, chosen: Iterable[Point], fault: str, *, jobs: int, twice: bool = False) -> list[Struck]:
+        """Strike at many points, some at a time; `twice` strikes the run after as well, at any point."""
+        slots, done, chance = asyncio.Semaphore(jobs), list[Struck](), random.Random(1)
 
         async def one(point: Point) -> None:
             async with slots:
-                done.append(await self.strike(point, fault))
+                done.append(await self.strike(point, fault, *(chance.choices(self.points, k=1) if twice else ())))
 
         async with asyncio.TaskGroup() as group:
             for point in chosen:
@@ -149,8 +153,9 @@ class Sweep:
             shutil.copytree(self._base, folder / "archive")
         return config
 
-    async def _run(self, config: Path, trace: Path, inject: Sequence[str]) -> int:
+    async def _run(self, config: Path, trace: Path, fault: str = "", point: Point | None = None) -> int:
         assert STRACE is not None
+        inject = ("-e", f"inject={point.call}:{FAULTS[fault]}:when={point.number}") if point else ()
         process = await asyncio.create_subprocess_exec(
             *(STRACE, "-f", "-qq", "-y", "-s", "0", "-o", trace, "-e", f"trace={CHANGING}"),
             *(*inject, sys.executable, one_backup.__file__, config, self._mode),
@@ -251,7 +256,7 @@ async def sweep_all(options: argparse.Namespace, folder: Path) -> bool:
         async with prepared(folder / scenario, scenario, threads=options.threads) as sweep:
             chosen = sweep.points[:: options.every]
             print(f"\n{scenario}: {len(chosen)} of {len(sweep.points)} points, {options.fault}", flush=True)
-            struck = await sweep.strike_all(chosen, options.fault, jobs=options.jobs)
+            struck = await sweep.strike_all(chosen, options.fault, jobs=options.jobs, twice=options.twice)
         seconds = time.monotonic() - started
         print(f"{table(struck)}\n{seconds:.0f} s")
         print(*(f"{one.point}: {wrong}" for one in struck for wrong in one.wrong), sep="\n")
@@ -280,6 +285,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--fault", choices=FAULTS, default="kill")
     parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--twice", action="store_true", help="strike the run after as well, at any point")
     parser.add_argument("--threads", action="store_true", help="leave the program its threads")
     options = parser.parse_args()
     if STRACE is None:

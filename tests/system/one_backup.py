@@ -42,7 +42,7 @@ async def run(config: Path, *, alone: bool) -> int:
     ledger.BATCH, ledger.BATCH_SECONDS = 4, math.inf
     if alone:
         asyncio.get_running_loop().set_default_executor(Alone())
-        manifest.ThreadPoolExecutor = Alone
+        vars(manifest)["ThreadPoolExecutor"] = Alone
     try:
         return (await back_up(settings_of(config))).result.exit_code
     except SyncerError as error:

@@ -121,6 +121,9 @@ class Outside:
         self.config.write_text(text if found else text.replace(f"[{table}]", f"[{table}]\n{line}"))
 
 
+Make = Callable[..., Outside]  # what the fixture `make` is
+
+
 def balanced(finished: Finished) -> None:
     """Every image that was listed is in exactly one count, per workspace and in total; and no run flatters itself."""
     summary = finished.summary

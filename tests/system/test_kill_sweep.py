@@ -35,11 +35,22 @@ async def test_killed_at_a_spread_of_points(tmp_path: Path, scenario: str):
 
 
 @pytest.mark.slow
+async def test_killed_and_killed_again_while_it_recovers(tmp_path: Path):
+    """A run that completes what the one before left can die as well."""
+    needs_strace()
+    async with prepared(tmp_path, "next") as sweep:
+        struck = await sweep.strike_all(spread(sweep.points, SAMPLE)[::2], "kill", jobs=2, twice=True)
+
+    assert [one.point for one in struck if not one.fired] == []
+    assert {one.point: one.wrong for one in struck if one.wrong} == {}
+
+
+@pytest.mark.slow
 async def test_killed_while_threads_are_at_work(tmp_path: Path):
     """The same with downloads, syncs and the manifest in threads of their own."""
     needs_strace()
     async with prepared(tmp_path, "next", threads=True) as sweep:
-        struck = await sweep.strike_all(spread(sweep.points, SAMPLE), "kill", jobs=2)
+        struck = await sweep.strike_all(spread(sweep.points, SAMPLE)[::2], "kill", jobs=2)
 
     assert any(one.fired for one in struck)
     assert {one.point: one.wrong for one in struck if one.wrong} == {}

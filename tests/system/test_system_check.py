@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from outside import Finished, Outside
+from outside import Finished, Make, Outside
 from stranger import certificate
 
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
-
-Make = Callable[..., Outside]
 
 
 def failed(ran: Finished) -> dict[str, str]:

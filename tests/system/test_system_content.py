@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
 import io
-from collections.abc import Callable
 
 import google_crc32c
 import pytest
-from outside import Outside
+from outside import Make, Outside
 from PIL import Image
 from support import pictures, rows
 
@@ -25,8 +26,6 @@ def drawn(kind: str) -> bytes:
 
 def hashes(content: bytes) -> str:
     """What an object store says about other bytes than it serves."""
-    import base64
-
     crc = base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
     md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
     return f"crc32c={crc},md5={md5}"
@@ -35,7 +34,7 @@ def hashes(content: bytes) -> str:
 JSON = b'{"error": "still rendering", "code": "NOT_READY"}'
 SPOILED: dict[str, faults.Action] = {
     "always 500": faults.status(500),
-    "401 for this alone, with a good token": faults.status(403, machine="FORBIDDEN"),
+    "403 for this alone": faults.status(403, machine="FORBIDDEN"),
     "html instead of a picture": faults.body(b"<!doctype html><html><body>Sign in</body></html>", "text/html"),
     "html that calls itself a picture": faults.body(b"<html><body>Sign in</body></html>", "image/png"),
     "json instead of a picture": faults.body(JSON, "application/json"),
@@ -87,7 +86,7 @@ async def test_each_spoiled_picture_is_one_named_failure(sim: Simulator, shelf: 
     assert rows(outside.archive, "failures") == []
 
 
-async def test_a_picture_above_the_limit_is_refused_by_name(sim: Simulator, shelf: str, make: Callable[..., Outside]):
+async def test_a_picture_above_the_limit_is_refused_by_name(sim: Simulator, shelf: str, make: Make):
     """Neither one that says how large it is nor one that only turns out to be is kept; the limit is in the reason."""
     outside = make(limits={"image_bytes": 200_000})
     honest, silent = sim.workspaces[shelf].ids[:2]
@@ -130,10 +129,8 @@ async def test_bodies_in_odd_but_honest_forms_are_kept(sim: Simulator, shelf: st
         assert files[row["path"]] == sim.workspaces[shelf][image].body
 
 
-async def test_a_body_that_stalls_is_given_up_in_time(sim: Simulator, shelf: str, make: Callable[..., Outside]):
+async def test_a_body_that_stalls_is_given_up_in_time(sim: Simulator, shelf: str, make: Make):
     """No byte for `stall_seconds` ends the attempt; the next run copies the picture."""
-    import asyncio
-
     outside = make(limits={"stall_seconds": 1})
     stalled = sim.workspaces[shelf].ids[3]
     for_ever = asyncio.Event()
@@ -149,9 +146,7 @@ async def test_a_body_that_stalls_is_given_up_in_time(sim: Simulator, shelf: str
 
 
 @pytest.mark.parametrize("always", [True, False], ids=["for ever", "once"])
-async def test_a_failure_is_repeated_as_often_as_configured(
-    sim: Simulator, shelf: str, make: Callable[..., Outside], always: bool
-):
+async def test_a_failure_is_repeated_as_often_as_configured(sim: Simulator, shelf: str, make: Make, always: bool):
     """Tries after the first: `limits.retries`; one bad answer costs nothing but a repeat."""
     outside = make(limits={"retries": 1})
     image = sim.workspaces[shelf].ids[0]

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aiohttp import web
-from outside import Outside
+from outside import Make, Outside
 
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
 from syncer.simulator.state import Shelf
-
-Make = Callable[..., Outside]
-
 
 # --- pages that lie -----------------------------------------------------------------------------------
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from outside import Outside
+from outside import Make, Outside
 
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
-
-Make = Callable[..., Outside]
 
 
 def closed_port() -> int:

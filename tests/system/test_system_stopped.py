@@ -7,18 +7,15 @@ import json
 import random
 import shutil
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
-from outside import Outside, whole
+from outside import Make, Outside, whole
 from support import rows
 
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
-
-Make = Callable[..., Outside]
 
 
 class Moment:

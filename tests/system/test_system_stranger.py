@@ -100,6 +100,7 @@ async def test_odd_ids_links_times_and_bodies_are_copied_byte_for_byte(stranger:
     assert len({str(name).casefold() for name in names}) == len(names), "names that differ only in case"
     assert all(len(part) < 200 and part.isascii() for name in names for part in name.parts)
     assert not any(part.rpartition(".")[0].lower() in {"con", "nul"} for name in names for part in name.parts)
+    assert all(row["path"].count(".") == 1 for row in images.values()), "one image's files took another's name"
     assert "/2026/02/28/" in images["a/b"]["path"]  # 01:30 at +02:00 is the day before in UTC
 
     stranger.seen.clear()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from aiohttp import web
-from outside import Outside, whole
+from outside import Make, Outside, whole
 from support import rows
 
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
-
-Make = Callable[..., Outside]
 
 
 async def test_one_workspace_fails_and_the_other_is_copied(sim: Simulator, make: Make):

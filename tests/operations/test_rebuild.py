@@ -1,0 +1,187 @@
+"""`rebuild`: the manifest from sidecars and journal alone, equal row for row to the one it replaces."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import back_up, pictures, rows
+from verifying import verified
+
+from syncer import app
+from syncer.errors import AlreadyRunning, ArchiveUnwritable, SafetyStop
+from syncer.manifest.manifest import Manifest
+from syncer.model import Finding, Harm
+from syncer.operations.rebuild import Rebuilt, rebuild
+from syncer.settings import ArchiveSettings, Settings
+from syncer.simulator import faults
+from syncer.simulator.server import Simulator
+
+TABLES = ("workspaces", "images", "revisions", "failures", "losses", "runs", "uploads")
+
+
+def tables(archive: Path, *without: str) -> dict[str, list[dict[str, Any]]]:
+    """All rows of all tables."""
+    return {
+        table: sorted(rows(archive, table), key=lambda row: [str(value) for value in row.values()])
+        for table in TABLES
+        if table not in without
+    }
+
+
+async def rebuilt(archive: Path) -> tuple[Rebuilt, list[Finding]]:
+    """Rebuild an archive's manifest."""
+    result, findings = Rebuilt(), []
+    settings = Settings(ArchiveSettings(path=archive, reserve=0), workspaces=())
+    async with app.held(settings, "rebuild") as (opened, journal, run):
+        await rebuild(opened, journal, run, lambda e: findings.append(e) if isinstance(e, Finding) else None, result)
+    return result, findings
+
+
+async def test_it_equals_the_manifest_it_replaces(archive: Path):
+    """After changes, deletions, returns and failures each row of each table is as it was; the old one is kept."""
+    before = tables(archive)
+    assert {row["state"] for row in before["images"]} == {"live", "gone"}
+    assert max(row["revision"] for row in before["images"]) > 1
+    assert before["failures"][0]["attempts"] == 2
+    old = (archive / "manifest.db").read_bytes()
+
+    result, findings = await rebuilt(archive)
+
+    assert findings == []
+    assert tables(archive) == before
+    assert (archive / str(result.evidence) / "manifest.db").read_bytes() == old
+    assert (await verified(archive)).told == []
+
+
+async def test_it_needs_no_manifest(archive: Path):
+    """Only the statistics of runs stand nowhere else."""
+    before = tables(archive, "runs")
+    for path in archive.glob("manifest.db*"):
+        path.unlink()
+    result, _ = await rebuilt(archive)
+    assert tables(archive, "runs") == before
+    assert result.evidence is None
+    assert (await verified(archive)).told == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+async def test_a_damaged_manifest_is_replaced(archive: Path, damage: bytes | None):
+    """Whatever is in its place, it is set aside, and its log is not read into the new one."""
+    before = tables(archive, "runs")
+    path = archive / "manifest.db"
+    path.write_bytes(damage if damage is not None else path.read_bytes()[:8192] + b"\xff" * 50_000)
+    (archive / "manifest.db-wal").write_bytes(b"x" * 5000)
+    result, _ = await rebuilt(archive)
+    assert tables(archive, "runs") == before
+    assert (archive / str(result.evidence) / "manifest.db-wal").exists()
+
+
+async def test_it_goes_on_from_there(archive: Path, settings: Settings, sim: Simulator, shelf: str):
+    """A backup after a rebuild finds everything unchanged, and an older manifest learns what it had missed."""
+    await back_up(settings)
+    older = (settings.archive.path / "manifest.db").read_bytes()
+    sim.workspaces[shelf].add()
+    sim.faults.on("content", faults.status(404), image=sim.workspaces[shelf].add())
+    sim.workspaces[shelf].delete(sim.workspaces[shelf].ids[5])
+    await back_up(settings)
+    before, files = tables(settings.archive.path, "runs"), pictures(settings.archive.path)
+    (settings.archive.path / "manifest.db").write_bytes(older)
+
+    await rebuilt(settings.archive.path)
+
+    assert tables(settings.archive.path, "runs") == before
+    sim.counts.clear()
+    ran = await back_up(settings)
+    assert (ran.report.new, ran.report.changed, ran.report.gone) == (0, 0, 0)
+    assert pictures(settings.archive.path).items() >= files.items()
+
+
+async def test_an_older_manifest_catches_up_by_itself(sim: Simulator, shelf: str, settings: Settings):
+    """What the journal tells beyond a manifest that was put back is written before anything is asked."""
+    await back_up(settings)
+    archive = settings.archive.path
+    older = (archive / "manifest.db").read_bytes()
+    sim.workspaces[shelf].repaint(sim.workspaces[shelf].ids[0])
+    sim.workspaces[shelf].delete(sim.workspaces[shelf].ids[1])
+    await back_up(settings)
+    before = tables(archive, "runs")
+    (archive / "manifest.db").write_bytes(older)
+    ran = await back_up(settings)
+    assert (ran.report.changed, ran.report.gone) == (0, 0)
+    assert tables(archive, "runs") == before
+
+
+async def test_pairs_of_which_nothing_tells_are_taken_up(archive: Path):
+    """Without any journal the sidecars alone make the rows, and a new journal tells of them."""
+    before = tables(archive, "runs", "failures", "workspaces")
+    shutil.rmtree(archive / "journal")
+    (archive / "manifest.db").unlink()
+
+    result, findings = await rebuilt(archive)
+
+    assert findings == []
+    after = tables(archive, "runs", "failures", "workspaces")
+    assert result.found == len(after["revisions"])
+    assert after["revisions"] == before["revisions"]
+    for row in (*before["images"], *after["images"]):
+        row.pop("state"), row.pop("gone_since")  # who deleted what, only the journal knew
+        if row["revision"] > 1:
+            row.pop("revision"), row.pop("first_seen")
+    assert {row["hole"] for row in rows(archive, "workspaces")} == {1}  # known ground proves nothing now
+    assert (await verified(archive)).told == []
+
+
+async def test_what_it_cannot_believe_it_tells(archive: Path):
+    """A damaged sidecar costs its own row; a line of the journal that was changed closes no hole."""
+    row = rows(archive, "images", "revision = 1 and state = 'live'")[0]
+    (archive / row["sidecar"]).write_bytes(b"{}")
+    result, findings = await rebuilt(archive)
+    assert [(finding.harm, finding.path) for finding in findings] == [(Harm.SIDECAR, row["sidecar"])]
+    assert result.problems == 1
+    assert row["image_id"] not in {image["image_id"] for image in rows(archive, "images")}
+
+    last = max((archive / "journal").iterdir())
+    last.write_bytes(last.read_bytes().replace(b'"n":0', b'"n":1', 1))
+    _, findings = await rebuilt(archive)
+    assert Harm.CHAIN in {finding.harm for finding in findings}
+    assert {row["hole"] for row in rows(archive, "workspaces")} == {1}
+
+
+async def test_stopped_halfway_it_leaves_the_old_one(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    """Until the new one is whole the old one stays; the next try begins anew."""
+    before = tables(archive)
+
+    async def full(*_: object) -> None:
+        raise ArchiveUnwritable("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Manifest, "check", full)
+        with pytest.raises(ArchiveUnwritable):
+            await rebuilt(archive)
+    assert tables(archive) == before
+    assert (archive / "manifest.db.new").exists()
+    assert {harm for harm, _ in (await verified(archive)).told} <= {"behind"}
+    await rebuilt(archive)
+    assert tables(archive) == before
+    assert not [*archive.glob("manifest.db.new*")]
+
+
+async def test_it_refuses_what_would_lose_something(archive: Path, configured, tmp_path: Path):
+    """Without a marker, without sidecars, without an archive, or while another process holds it."""
+    with (archive / ".staging" / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(AlreadyRunning):
+            await rebuilt(archive)
+    (archive / "syncer-archive.json").unlink()
+    with pytest.raises(SafetyStop):
+        await rebuilt(archive)
+    with pytest.raises(SafetyStop):
+        await rebuilt(tmp_path / "nowhere")
+    bare = configured(archive={"sidecars": False, "path": str(tmp_path / "bare")})
+    await back_up(bare)
+    with pytest.raises(SafetyStop):
+        await rebuilt(tmp_path / "bare")

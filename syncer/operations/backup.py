@@ -13,11 +13,12 @@ from syncer.archive.journal import GENESIS
 from syncer.archive.layout import MARKER, workspace_folder
 from syncer.errors import ConfigError, Refused, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
 from syncer.model import Introduced, Report, Workspace
+from syncer.operations.backup_pass import BackupPass
 from syncer.operations.chronicle import Made, digest, tell_made
 from syncer.operations.copying import keep_copy
 from syncer.operations.events import Watch
 from syncer.operations.ledger import Ledger
-from syncer.operations.passes import BackupPass, Options, Pass
+from syncer.operations.passes import Options, Pass
 from syncer.operations.replay import catch_up
 from syncer.operations.rooms import Looking, Rooms
 from syncer.operations.tree import COPY, MANIFEST

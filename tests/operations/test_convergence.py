@@ -25,7 +25,8 @@ from syncer.archive.store import Archive
 from syncer.errors import NotFound
 from syncer.manifest.manifest import Manifest
 from syncer.model import Content, Entry, Image, ImagePage, Report, Revision, State, Workspace
-from syncer.operations.passes import BackupPass, Mode, Options
+from syncer.operations.backup_pass import BackupPass
+from syncer.operations.passes import Mode, Options
 from syncer.operations.rooms import Rooms
 from syncer.service import listing
 from syncer.service.client import ImageService

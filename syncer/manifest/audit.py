@@ -93,10 +93,8 @@ class Audit(Manifest):
             with translated():
                 self._db.execute(f"attach database ? as {name}", [_address(path, self._stack)])
                 (version,) = self._db.execute(f"pragma {name}.user_version").fetchone()
-                if version > schema.VERSION:
-                    return [
-                        f"its version is {version}; this syncer understands {schema.VERSION}: is there a newer one?"
-                    ]
+                if not 1 <= version <= schema.VERSION:
+                    return [f"its version is {version}, and 1 to {schema.VERSION} are understood"]
                 verdicts = [str(row[0]) for row in self._db.execute(f"pragma {name}.integrity_check(10)")]
                 problems = [] if verdicts == ["ok"] else verdicts
                 if version == schema.VERSION:

@@ -7,11 +7,15 @@ manifest does not know yet, because a run was killed or an older copy was put ba
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from posixpath import basename
 from typing import TypeVar
 
-from syncer.archive import journal, sidecar
+import msgspec
+
+from syncer.archive import journal, layout, sidecar
 from syncer.archive.disk import in_thread
 from syncer.archive.journal import Break, JournalLine
 from syncer.errors import Damaged, UnexpectedAnswer
@@ -49,6 +53,25 @@ def stored(revision: Revision, *, found: bool = False) -> Stored | Found:
     """Make of a sidecar's revision what the manifest was told when it was stored. Raises `UnexpectedAnswer`."""
     image = decode_image(revision.document, revision.workspace_id)
     return Found(image, revision) if found else Stored(image, revision, Reason.NEW)
+
+
+def canonical(root: Path, path: str) -> Revision | None:
+    """Read a sidecar that stands where its own words would have it; None for any other file."""
+    try:
+        revision = sidecar.read((root / path).read_bytes(), path)
+    except (OSError, Damaged):
+        return None
+    return revision if basename(path) == f"{layout.stem(revision.image_id, revision.number)}.json" else None
+
+
+def interrupted(root: Path) -> Iterator[Revision]:
+    """Read the sidecars that a crash left staged though their pictures have their names already."""
+    for plan in sorted((root / layout.STAGING).glob("*.plan")):
+        with suppress(OSError, msgspec.MsgspecError, Damaged):
+            for name, place in msgspec.json.decode(plan.read_bytes(), type=dict[str, str]).items():
+                revision = sidecar.read((plan.parent / name).read_bytes(), place)
+                if (root / revision.path).exists():
+                    yield revision
 
 
 def understood(line: JournalLine) -> Told | Break | None:

@@ -13,9 +13,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from posixpath import basename
 from typing import TypeVar
 
 import msgspec
@@ -24,12 +22,12 @@ from syncer.archive import journal, layout, sidecar
 from syncer.archive.commit import LOCK
 from syncer.archive.journal import Break, JournalLine
 from syncer.archive.lock import shared
-from syncer.errors import ArchiveUnwritable, Damaged, SafetyStop
+from syncer.errors import ArchiveUnwritable, SafetyStop
 from syncer.manifest.audit import Audit, Expected
-from syncer.model import Change, Finding, Harm, Revision
+from syncer.model import Change, Finding, Harm
 from syncer.operations import tree
 from syncer.operations.chronicle import Kept, Made, digest
-from syncer.operations.replay import BATCH, load, take, understood
+from syncer.operations.replay import BATCH, canonical, interrupted, load, take, understood
 from syncer.operations.tree import Present, Reader
 from syncer.operations.verification import Options, Progress, Verification, Watch
 
@@ -272,19 +270,15 @@ class _Look:
     async def _interrupted(self) -> list[Finding]:
         """Expect the pictures that a crash left without their sidecars, which the next opening puts beside them."""
         findings = []
-        for plan in sorted((self._root / layout.STAGING).glob("*.plan")):
-            with suppress(OSError, msgspec.MsgspecError, Damaged):
-                for name, place in msgspec.json.decode(plan.read_bytes(), type=dict[str, str]).items():
-                    revision = sidecar.read((plan.parent / name).read_bytes(), place)
-                    ids = (revision.workspace_id, revision.image_id, revision.number)
-                    if (self._root / revision.path).exists():
-                        await self._audit.expect([Expected(revision.path, revision.sha256, revision.size, *ids)])
-                        detail = "its sidecar is still staged; the next backup puts it beside"
-                        findings.append(Finding(Harm.UNRECORDED, revision.path, detail, *ids))
+        for revision in interrupted(self._root):
+            ids = (revision.workspace_id, revision.image_id, revision.number)
+            await self._audit.expect([Expected(revision.path, revision.sha256, revision.size, *ids)])
+            detail = "its sidecar is still staged; the next backup puts it beside"
+            findings.append(Finding(Harm.UNRECORDED, revision.path, detail, *ids))
         return findings
 
     async def _pair(self, path: str) -> list[Finding]:
-        revision = self._canonical(path)
+        revision = canonical(self._root, path)
         if revision is None:
             return []  # a stray
         if self._options.part(revision.workspace_id, revision.image_id):
@@ -296,14 +290,6 @@ class _Look:
         )
         detail = "a pair that neither journal nor manifest knows; the next backup or `syncer rebuild` takes it up"
         return [Finding(Harm.UNRECORDED, path, detail, *ids)]
-
-    def _canonical(self, path: str) -> Revision | None:
-        """Read a sidecar that stands where its own words would have it."""
-        try:
-            revision = sidecar.read((self._root / path).read_bytes(), path)
-        except (OSError, Damaged):
-            return None
-        return revision if basename(path) == f"{layout.stem(revision.image_id, revision.number)}.json" else None
 
     async def _against_row(self, expected: Expected) -> None:
         row = await self._audit.live_revision(expected)

@@ -11,7 +11,7 @@ import pytest
 from support import back_up, configure, pictures, rows, settings_of
 
 from syncer.errors import ConfigError, SafetyStop, StorageFull, Unauthorized
-from syncer.operations.events import Settled
+from syncer.operations.events import PictureReceived
 from syncer.settings import Settings
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
@@ -293,7 +293,7 @@ async def test_a_stopped_backup_keeps_what_was_finished(sim: Simulator, shelf: s
 
     def see(event: object) -> None:
         nonlocal count
-        count += type(event).__name__ == "PictureReceived"
+        count += isinstance(event, PictureReceived)
         if count == len(sim.workspaces[shelf]) - 1:
             arrived.set()
 
@@ -315,19 +315,25 @@ async def test_a_stopped_backup_keeps_what_was_finished(sim: Simulator, shelf: s
 async def test_a_quick_pass_closes_the_hole_that_a_stopped_one_left(sim: Simulator, shelf: str, tmp_path: Path):
     """Known ground above a hole does not end a quick pass."""
     sim.workspaces[shelf].add_many(450)
-    settings = settings_of(configure(sim, tmp_path, [shelf], limits={"downloads": 2}))
-    held = asyncio.Event()
+    settings = settings_of(configure(sim, tmp_path, [shelf]))
+    hanging, others_arrived = asyncio.Event(), asyncio.Event()
+    sim.faults.on("content", faults.stall(hanging), image=sim.workspaces[shelf].ids[300])  # on the second page
+    arrived = 0
 
     def see(event: object) -> None:
-        if isinstance(event, Settled):
-            held.set()
+        nonlocal arrived
+        arrived += isinstance(event, PictureReceived)
+        if arrived == len(sim.workspaces[shelf]) - 1:
+            others_arrived.set()
 
     task = asyncio.create_task(back_up(settings, watch=see))
-    await held.wait()
+    await others_arrived.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert 0 < len(rows(settings.archive.path, "images")) < len(sim.workspaces[shelf])
+    hanging.set()
+    sim.faults.clear()
+    assert len(rows(settings.archive.path, "images")) == len(sim.workspaces[shelf]) - 1
 
     ran = await back_up(settings, quick=True)
 

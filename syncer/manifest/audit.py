@@ -235,7 +235,7 @@ def _address(path: Path, stack: ExitStack) -> str:
     """Say how to open a manifest without making a file beside it; a log that cannot be read in place is copied."""
     wal = path.with_name(f"{path.name}-wal")
     if not wal.exists() or wal.stat().st_size == 0:
-        return f"{path.absolute().as_uri()}?immutable=1"
+        return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     if not os.access(path.parent, os.W_OK):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="syncer-")))
         for source in (path, wal):

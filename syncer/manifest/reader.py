@@ -135,7 +135,7 @@ def connect(path: Path) -> Database:
             return db
         except sqlite3.OperationalError:
             db.close()
-    return Database(sqlite3.connect(f"{uri}?immutable=1", uri=True), execute_plugins=False)
+    return Database(sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True), execute_plugins=False)
 
 
 def _folded(text: str | None) -> str:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,7 @@ def verify_(
     bwlimit: str | None = None,
     repair: Annotated[bool, Parameter(negative=())] = False,
     remote: Annotated[bool, Parameter(negative=())] = False,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Hash every picture again, and hold sidecars, journal and manifest against each other. Reads the archive only.
@@ -50,6 +52,8 @@ def verify_(
         Put back what the service still has in the very same bytes, and sidecars from the manifest; needs credentials.
     remote
         Compare with what the service has now instead, metadata and bytes; keeps both versions; needs credentials.
+    resume
+        Go on where a verification of this archive (and subset) was interrupted: its pictures are not hashed again.
     json
         Write JSON lines to stdout, one a finding, the last one with the type "summary".
     """
@@ -59,12 +63,14 @@ def verify_(
     options = Options(quick=quick, part=part(subset), rate=rate(bwlimit))
     configure_log("warning" if interactive() else "info")
     if remote:
-        if quick or repair or bwlimit:
+        if quick or repair or bwlimit or resume:
             raise ConfigError("--remote goes with --subset and --json only")
         from syncer.cli import verify_remote
 
         return verify_remote.carry_out(settings(), options.part, json=json)
-    return carry_out(settings(), options, json=json, mending=repair)
+    if resume and (quick or repair):
+        raise ConfigError("--resume goes neither with --quick nor with --repair")
+    return carry_out(settings(), options, json=json, mending=repair, resume=resume)
 
 
 def part(text: str | None) -> Part:
@@ -91,9 +97,10 @@ def rate(text: str | None) -> int | None:
         raise ConfigError(f"--bwlimit: {error}", hint="for example: --bwlimit 20MiB") from None
 
 
-def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool = False) -> int:
+def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool = False, resume: bool = False) -> int:
     """Run one verification to its exit code and tell how it went."""
     from syncer import app
+    from syncer.cli.resuming import Note, Stop
     from syncer.cli.running import run
     from syncer.operations.repair import Repair, repair
     from syncer.operations.verification import Verification
@@ -101,12 +108,23 @@ def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool
 
     result, mended = Verification(), Repair()
     started = time.monotonic()
+    note = None if mending or options.quick else Note.of(settings.archive.path, options, os.environ)
+    before = note.read() if note and resume else Stop()
+    options = replace(options, after=before.reached)
+    if before.reached:
+        say(f"Going on behind {clean(before.reached)}.")
 
     async def work() -> int:
         with watching(json=json) as watch:
             if not mending:
-                await verify(settings.archive.path, options, watch, result)
-                return DAMAGED if result.damage else 0
+
+                def see(event: Finding | Progress) -> None:
+                    watch(event)
+                    if note:
+                        note.save_now_and_then(result, before)
+
+                await verify(settings.archive.path, options, see, result)
+                return DAMAGED if result.damage + before.damage else 0
             async with app.opened(settings, os.environ, "verify") as rooms:
                 await repair(rooms, options, watch, partial(tell_repair, json=json), result, mended)
             return DAMAGED if mended.damage else 0
@@ -114,6 +132,13 @@ def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool
     code = run(work(), stopping="[bold]Stopping:[/] what was put back stays.")
     seconds = time.monotonic() - started
     tell(result, seconds, code)
+    if note and code in {130, 143}:
+        note.save(result, before)
+        say("  [bold]→[/] `syncer verify --resume` goes on from here")
+    elif note:
+        note.drop()
+    if before.damage:
+        say(f"[bold red]Before it was interrupted[/] it had found damage ({before.damage:,}): verify without --resume.")
     if mending and result.damage:
         counts = f"{mended.lost:,} lost, {mended.unmended:,} that could not be put back now"
         say(f"[bold]Repair:[/] {plural(mended.mended, 'file')} put back, {counts}.")
@@ -127,6 +152,7 @@ def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool
                 "journal_lines": result.lines,
                 "bytes": result.bytes,
                 "damage": result.damage,
+                "damage_before": before.damage,
                 "findings": {str(harm): count for harm, count in result.found.items()},
                 **({"repaired": mended.mended, "lost": mended.lost, "unrepaired": mended.unmended} if mending else {}),
                 "seconds": round(seconds, 3),

@@ -32,6 +32,7 @@ class Options:
     quick: bool = False
     part: Part = field(default_factory=Part)
     rate: int | None = None  # bytes a second
+    after: str = ""  # an interrupted verification hashed the pictures up to this path; they are not hashed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Verification:
     sidecars: int = 0
     lines: int = 0
     bytes: int = 0
+    reached: str = ""  # every picture up to this path has been hashed
     found: Counter[Harm] = field(default_factory=Counter)
 
     @property

@@ -69,6 +69,9 @@ class _Look:
         self._reader = Reader(options.rate)
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="verify")
         self._told: set[tuple[Harm, str, str]] = set()
+        self._hashed_pieces: dict[int, str] = {}  # that are done before one that came earlier: their last paths
+        self._next_piece = 0
+        result.reached = options.after
         self._bound: dict[str, str | None] = {}  # what the manifest says of the archive it belongs to
         self._copy_seal: str | None = None
         self._copy_met = False
@@ -307,7 +310,8 @@ class _Look:
 
     async def _at_files(self) -> None:
         """Go through what should be there and what is there side by side, both in the order of their paths."""
-        work: asyncio.Queue[list[Expected]] = asyncio.Queue(AHEAD)
+        work: asyncio.Queue[tuple[int, list[Expected]]] = asyncio.Queue(AHEAD)
+        number = 0
         async with asyncio.TaskGroup() as group:
             for _ in range(READERS):
                 group.create_task(self._hash(work))
@@ -317,11 +321,11 @@ class _Look:
                 piece.append(expected)
                 weight += expected.size or 0
                 if len(piece) >= PIECE_FILES or weight >= PIECE_BYTES:
-                    await work.put(piece)
-                    piece, weight = [], 0
+                    await work.put((number, piece))
+                    number, piece, weight = number + 1, [], 0
             for rest in (piece, *([] for _ in range(READERS))):
                 if rest or rest is not piece:
-                    await work.put(rest)
+                    await work.put((number, rest))
 
     async def _present_of_expected(self) -> AsyncIterator[Expected]:
         """Yield the pictures whose bytes are to be hashed; tell what is missing, stray or of another size."""
@@ -353,7 +357,7 @@ class _Look:
             harm = Harm.SIDECAR if is_sidecar else Harm.CORRUPT
             self._find(harm, expected.path, f"{present.size} bytes, {expected.size} expected", expected)
         else:
-            return not is_sidecar and self._in_part(expected)
+            return not is_sidecar and self._in_part(expected) and expected.path > self._options.after
         return False
 
     async def _expected(self) -> AsyncIterator[Expected]:
@@ -372,12 +376,17 @@ class _Look:
                 else:
                     yield one
 
-    async def _hash(self, work: asyncio.Queue[list[Expected]]) -> None:
-        while piece := await work.get():
+    async def _hash(self, work: asyncio.Queue[tuple[int, list[Expected]]]) -> None:
+        while (numbered := await work.get())[1]:
+            number, piece = numbered
             for expected, finding in await self._in_thread(self._hash_piece, piece):
                 if finding is not None:
                     self._find(finding[0], expected.path, finding[1], expected)
                 self._result.bytes += expected.size or 0
+            self._hashed_pieces[number] = piece[-1].path
+            while self._next_piece in self._hashed_pieces:  # the readers do not end in order
+                self._result.reached = self._hashed_pieces.pop(self._next_piece)
+                self._next_piece += 1
             self._watch(Progress("pictures", self._result.pictures, None, self._result.bytes))
 
     def _hash_piece(self, piece: list[Expected]) -> list[tuple[Expected, tuple[Harm, str] | None]]:

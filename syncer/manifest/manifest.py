@@ -399,7 +399,8 @@ def _prepare(db: Database, path: Path) -> Database:
     db.enable_wal()
     db.execute("pragma synchronous = full")  # a row outlives a power cut, as the files before it do
     db.execute("pragma foreign_keys = on")
-    schema.MIGRATIONS.apply(db)
     if version < schema.VERSION:
-        db.execute(f"pragma user_version = {schema.VERSION}")
+        with db.atomic():  # the table of migrations and its index too, or a crash between them leaves half of it
+            schema.MIGRATIONS.apply(db)
+            db.conn.execute(f"pragma user_version = {schema.VERSION}")
     return db

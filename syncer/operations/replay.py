@@ -67,8 +67,11 @@ def canonical(root: Path, path: str) -> Revision | None:
 def interrupted(root: Path) -> Iterator[Revision]:
     """Read the sidecars that a crash left staged though their pictures have their names already."""
     for plan in sorted((root / layout.STAGING).glob("*.plan")):
-        with suppress(OSError, msgspec.MsgspecError, Damaged):
-            for name, place in msgspec.json.decode(plan.read_bytes(), type=dict[str, str]).items():
+        places: dict[str, str] = {}
+        with suppress(OSError, msgspec.MsgspecError):  # cut, so nothing had been renamed yet
+            places = msgspec.json.decode(plan.read_bytes(), type=dict[str, str])
+        for name, place in places.items():
+            with suppress(OSError, Damaged):  # it has its name already
                 revision = sidecar.read((plan.parent / name).read_bytes(), place)
                 if (root / revision.path).exists():
                     yield revision

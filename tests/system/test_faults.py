@@ -319,7 +319,6 @@ async def test_a_manifest_and_a_journal_from_an_older_copy_catch_up_with_the_pic
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="verify calls a picture stray whose sidecar a plan in the staging folder holds")
 async def test_verify_after_a_kill_between_two_names_finds_no_damage(strace: str, tmp_path: Path):
     """A picture that has its name while its sidecar waits for its own is unfinished work, which the next run ends."""
     async with prepared(tmp_path, "next") as sweep:
@@ -330,7 +329,6 @@ async def test_verify_after_a_kill_between_two_names_finds_no_damage(strace: str
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the table of migrations and its index are made in two transactions")
 async def test_a_first_run_killed_while_its_tables_are_made_leaves_no_half_schema(strace: str, tmp_path: Path):
     """The next run makes what is missing of the manifest, and verify finds nothing."""
     async with prepared(tmp_path, "first") as sweep:

@@ -1,7 +1,7 @@
 """The composition root: Settings in, opened rooms out, closed again in the right order.
 
 Here it is decided whose archive this is: the marker in the folder and the manifest have to agree, else nothing is
-touched (promise 3: a disk that is not mounted must not look like an empty archive).
+touched (promise 3: what is lost must not look like an empty archive).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MANIFEST = "manifest.db"
 async def looking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Looking]:
     """Open what a dry run needs; nothing on the disk is made or changed."""
     async with AsyncExitStack() as stack:
-        connection = connect(settings, environ)
+        connection = await asyncio.to_thread(connect, settings, environ)  # it may run a command and wait for it
         manifest = await stack.enter_async_context(Manifest.open(settings.archive.path / MANIFEST, dry=True))
         service = await stack.enter_async_context(ImageService.open(connection, on_secret=redact.learn))
         yield Looking(settings, service, manifest, asyncio.Semaphore(settings.limits.downloads))
@@ -45,7 +45,7 @@ async def opened(settings: Settings, environ: Mapping[str, str], command: str) -
     where marker and manifest do not agree.
     """
     async with AsyncExitStack() as stack:
-        connection = connect(settings, environ)
+        connection = await asyncio.to_thread(connect, settings, environ)  # it may run a command and wait for it
         archive = await stack.enter_async_context(
             Archive.open(
                 settings.archive.path,

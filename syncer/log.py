@@ -92,6 +92,14 @@ class _ToStderr(logging.StreamHandler[TextIO]):
         pass
 
 
+def _harmless(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Names from the service must not steer the terminal of whoever reads the log."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value)
+    return event
+
+
 def configure(*, level: str = "info", json: bool = False, colour: bool = False) -> None:
     """Send all logs, ours and those of the libraries, as redacted lines to stderr.
 
@@ -111,7 +119,7 @@ def configure(*, level: str = "info", json: bool = False, colour: bool = False) 
         plain = structlog.dev.ConsoleRenderer(
             colors=colour, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
         )
-        ending = [structlog.processors.format_exc_info, _redacted, plain]
+        ending = [structlog.processors.format_exc_info, _redacted, _harmless, plain]
     handler = _ToStderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

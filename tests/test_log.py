@@ -226,3 +226,15 @@ def test_the_log_follows_stderr(capsys: pytest.CaptureFixture[str], monkeypatch:
     structlog.get_logger().info("pass.began")
 
     assert "pass.began" in capsys.readouterr().out
+
+
+def test_control_characters_from_outside_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]):
+    """An id with an escape sequence is printed without its power."""
+    log.configure(level="info")
+
+    structlog.get_logger().info("image.stored", image="evil\x1b]0;own\x07\x1b[2J")
+
+    printed = capsys.readouterr().err
+    assert "evil" in printed
+    assert "\x1b" not in printed
+    assert "\x07" not in printed

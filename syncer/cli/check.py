@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
@@ -57,7 +58,7 @@ async def _checks(settings: Settings) -> AsyncIterator[Check]:
     for check in check_machine(settings):
         yield check
     try:
-        connection = app.connect(settings, os.environ)
+        connection = await asyncio.to_thread(app.connect, settings, os.environ)
     except ConfigError as error:
         text = "; ".join([error.message, *error.problems])
         hint = error.hint or "see service.client_id and service.client_secret_file in the configuration (`syncer init`)"

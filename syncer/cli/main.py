@@ -126,7 +126,7 @@ def _bug(error: Exception, arguments: list[str]) -> int:
 
     from rich.markup import escape
 
-    from syncer.cli.output import say
+    from syncer.cli.output import data, say
 
     inner: BaseException = error
     while isinstance(inner, BaseExceptionGroup):
@@ -136,4 +136,6 @@ def _bug(error: Exception, arguments: list[str]) -> int:
     say(escape("".join(traceback.format_exception(error))))
     say(f"[bold red]syncer {__version__}: an error that we did not expect, which is a bug of ours.[/]")
     say("  [bold]→[/] Nothing that was kept is harmed by it. Please report it with the lines above.")
+    if "--json" in arguments:
+        data({"type": "summary", "complete": False, "error": f"{type(error).__name__}: a bug", "exit_code": 1})
     return 1

@@ -15,7 +15,15 @@ from syncer.log import redact
 
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Patient(Console):
+    """A console whose reader may leave: what it would have said is dropped, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+err = _Patient(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from syncer.errors import NotFound, SyncerError
 from syncer.model import Image
 from syncer.operations.pool import Pool
+from syncer.operations.reading import read_page
 from syncer.operations.rooms import Looking
 from syncer.service.listing import Listing, Whole
 from syncer.settings import SafetySettings
@@ -39,7 +40,7 @@ async def listed_now(rooms: Looking, workspace_id: str) -> Container[str] | None
     listing = Listing()
     try:
         while listing.next is not None:
-            listing.take(await rooms.service.page(workspace_id, listing.next))
+            listing.take(await read_page(rooms, workspace_id, listing.next))
     except SyncerError as error:
         if error.fatal:
             raise

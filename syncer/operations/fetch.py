@@ -80,7 +80,8 @@ async def _without_content(rooms: Rooms, image: Image, error: NotFound) -> Outco
 
 
 def _failed(rooms: Rooms, image: Image, error: SyncerError) -> Failed:
-    return Failed(image.workspace_id, image.id, redact(str(error)), _now(rooms))
+    reason = redact(str(error)).encode("utf-8", "replace").decode()  # journal and manifest take whole letters only
+    return Failed(image.workspace_id, image.id, reason, _now(rooms))
 
 
 def _now(rooms: Rooms) -> str:

@@ -19,6 +19,7 @@ from syncer.model import (
     Failed,
     Fetch,
     Image,
+    ImagePage,
     Keep,
     Reason,
     Report,
@@ -36,6 +37,7 @@ from syncer.operations.events import (
     Watch,
 )
 from syncer.operations.pool import Pool
+from syncer.operations.reading import read_page
 from syncer.operations.rooms import Looking
 from syncer.service.listing import Listing, Unproven
 
@@ -160,8 +162,8 @@ class Pass:
         elif self.options.mode is Mode.FULL:
             await self._set_hole(False)
             await self._look_for_absent(vanished)
-        else:
-            await self._set_hole(False)
+        elif len(listing.seen) or not await self._braked(await self._absent()):
+            await self._set_hole(False)  # a quick pass judges no absence, but nothing at all is never a good run
 
     async def _sum_up(self) -> None:
         report = self.report
@@ -195,23 +197,26 @@ class Pass:
         async def fetch_in_turn(action: Fetch) -> None:
             await pool.submit(self._fetch, action)
 
-        listing, ask = self._listing, self.rooms.service.page
-        page = await ask(self.workspace.id, 1)
+        listing = self._listing
+        page = await self._page(1)
         while True:
             images = listing.take(page)
             number = listing.next
             self.watch(PageListed(self.report, listing.pages, listing.sweeps, listing.total))
             # The next page is on its way while this one is worked on, unless this one may be the last to look at.
-            ahead = asyncio.create_task(ask(self.workspace.id, number)) if number and to_the_end else None
+            ahead = asyncio.create_task(self._page(number)) if number and to_the_end else None
             try:
                 known = await self._consider([i for i in images if i.id not in self._met], fetch_in_turn)
                 if number is None or (known and images and not to_the_end):
                     return
-                page = await (ahead or ask(self.workspace.id, number))
+                page = await (ahead or self._page(number))
             finally:
                 if ahead is not None:
                     ahead.cancel()
                     await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _page(self, number: int) -> ImagePage:
+        return await read_page(self.rooms, self.workspace.id, number)
 
     async def _consider(self, images: Sequence[Image], fetching: Callable[[Fetch], Awaitable[None]]) -> bool:
         """Decide what each image needs and have it done; says whether all of them were known ground."""
@@ -250,7 +255,7 @@ class Pass:
             if held:
                 return SafetyStop(
                     "the workspace is not visible any more; everything held of it is kept",
-                    hint="see that the credentials still reach it; or remove it from the configuration",
+                    hint="see that the credentials still reach it; if it is gone for good, name only the others there",
                     workspace=self.workspace.id,
                     held=held,
                     status=trouble.status,
@@ -285,24 +290,8 @@ class Pass:
 
     async def _look_for_absent(self, vanished: Sequence[str]) -> None:
         rooms, listing, report = self.rooms, self._listing, self.report
-        unreadable = {row.name for row in listing.unreadable}
-        absent = [
-            image_id
-            for image_id in await rooms.manifest.absent(self.workspace.id, listing.seen)
-            if image_id not in unreadable
-        ]
-        absent += sorted(vanished)
-        live = await rooms.manifest.live(self.workspace.id)
-        why = absence.brake(len(absent), live, len(listing.seen), rooms.settings.safety)
-        if why and not self.options.accept_deletions:
-            self._give_up(
-                SafetyStop(
-                    f"the deletion brake: {why}; every image is kept as live",
-                    hint="look at the workspace; if these deletions are meant, run `syncer backup --accept-deletions`",
-                    workspace=self.workspace.id,
-                    absent=_some(absent),
-                )
-            )
+        absent = [*await self._absent(), *sorted(vanished)]
+        if await self._braked(absent):
             return
         answers = await absence.confirm(rooms, self.workspace.id, absent)
         async with self._pool() as pool:
@@ -314,8 +303,30 @@ class Pass:
         await self._mark_gone(answers.missing)
         if answers.unsure:
             report.why.append(f"{len(answers.unsure)} not listed, and the service would not say whether they exist")
+        unreadable = {row.name for row in listing.unreadable}
         settled = {i for i in self._owed if i in self._lost or i.startswith("?")} - unreadable
         await self._settle_debts([i for i in settled if i not in listing.seen])
+
+    async def _absent(self) -> list[str]:
+        unreadable = {row.name for row in self._listing.unreadable}
+        absent = await self.rooms.manifest.absent(self.workspace.id, self._listing.seen)
+        return [image_id for image_id in absent if image_id not in unreadable]
+
+    async def _braked(self, absent: Sequence[str]) -> bool:
+        """Pull the deletion brake where so many absences need a person's word; says whether it holds."""
+        live = await self.rooms.manifest.live(self.workspace.id)
+        why = absence.brake(len(absent), live, len(self._listing.seen), self.rooms.settings.safety)
+        if not why or self.options.accept_deletions:
+            return False
+        self._give_up(
+            SafetyStop(
+                f"the deletion brake: {why}; every image is kept as live",
+                hint="look at the workspace; if these deletions are meant, run `syncer backup --accept-deletions`",
+                workspace=self.workspace.id,
+                absent=_some(absent),
+            )
+        )
+        return True
 
     def _now(self) -> str:
         return self.rooms.now().isoformat(timespec="seconds").replace("+00:00", "Z")

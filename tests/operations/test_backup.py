@@ -339,3 +339,30 @@ async def test_a_quick_pass_closes_the_hole_that_a_stopped_one_left(sim: Simulat
 
     assert ran.result.complete
     assert len(rows(settings.archive.path, "images")) == len(sim.workspaces[shelf])
+
+
+async def test_a_quick_pass_over_an_emptied_workspace_is_a_safety_stop(sim: Simulator, shelf: str, settings: Settings):
+    """A quick pass judges no absence, but an empty answer is never "complete"."""
+    await back_up(settings)
+    for image in list(sim.workspaces[shelf].ids):
+        sim.workspaces[shelf].delete(image)
+
+    ran = await back_up(settings, quick=True)
+
+    assert ran.result.exit_code == SafetyStop.exit_code
+    assert rows(settings.archive.path, "images", "state = 'gone'") == []
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_a_service_may_refuse_the_page_beyond_the_last(
+    sim: Simulator, shelf: str, settings: Settings, status: int
+):
+    """With a full last page one more is asked for; that it is refused means neither lost access nor a failure."""
+    sim.workspaces[shelf].add_many(200 - len(sim.workspaces[shelf]))
+    sim.faults.on("listing", faults.status(status), page=2)
+
+    for _ in range(2):
+        ran = await back_up(settings)
+
+        assert ran.result.complete, ran.report.why
+        assert ran.report.listed == 200

@@ -1,6 +1,7 @@
 """`pictures`: a picture is known by its bytes, and a cut one by its missing end."""
 
 import io
+import time
 
 import pytest
 from archive_parts import picture
@@ -51,6 +52,37 @@ def test_kinds_without_a_writer_here():
     assert sniff(frames.getvalue()) == pictures.PNG
     assert complete(pictures.HEIC, HEIC) is None
     assert complete(pictures.SVG, SVG) is None
+
+
+PUBLIC = b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd"'
+
+
+@pytest.mark.parametrize(
+    "prologue",
+    [
+        b"",
+        b"\n  ",
+        b"<!-- a > b --><!---->\n<?xml-stylesheet href='a.css'?>",
+        b"<?xml version='1.0'?>\n" + PUBLIC + b">\n",
+        b"<?xml version='1.0'?><!-- by a drawing program -->" + PUBLIC + b' [\n<!ENTITY ns "http://a/">\n] >\n',
+        b"<!DOCTYPE svg>",
+        b"<!DOCTYPE svg[<!ENTITY a 'b'>]><!-- then -->",
+    ],
+)
+def test_what_drawing_programs_write_before_the_svg_is_read_past(prologue):
+    """Declarations, comments and a document type with entities of its own do not hide the drawing."""
+    assert sniff(prologue + b"<svg/>") == pictures.SVG
+    assert sniff(prologue + b"<html>") is None
+
+
+@pytest.mark.parametrize(
+    "hostile", [b"<!---->", b"<!---->\n", b"<!--", b"<??> ", b"<!DOCTYPE svg[ ]", b"<!DOCTYPE svg> ", b"\n", b"{ "]
+)
+def test_no_first_bytes_keep_the_reader_busy(hostile):
+    """The time to recognise a file grows with its head, not with the number of ways to divide it."""
+    started = time.process_time()
+    assert sniff((hostile * pictures.HEAD)[: pictures.HEAD] + b"<html>") is None
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("name", ENDED)

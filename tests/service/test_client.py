@@ -228,7 +228,7 @@ async def test_cut_answer_is_told_as_one():
 
 async def test_packed_answers_are_read():
     """The API may pack its answers."""
-    packed = reply(body=gzip.compress(json.dumps(PAGE).encode()), Content_Encoding="gzip")
+    packed = reply(body=gzip.compress(json.dumps(PAGE).encode(), mtime=0), Content_Encoding="gzip")
     async with service(answering(packed)) as (opened, server):
         assert (await opened.page("w", 1)).rows == 1
     assert server.requests[-1].headers["accept-encoding"] == "gzip, deflate"
@@ -237,7 +237,7 @@ async def test_packed_answers_are_read():
 async def test_answer_without_end_is_bounded(monkeypatch):
     """A document that is too long, packed into a small bomb or not, is given up and not swallowed."""
     monkeypatch.setattr(client, "MAX_JSON", 100_000)
-    bomb = reply(body=gzip.compress(b" " * 10_000_000), Content_Encoding="gzip")
+    bomb = reply(body=gzip.compress(b" " * 10_000_000, mtime=0), Content_Encoding="gzip")
     for long in (bomb, reply(body=b" " * 100_001)):
         async with service(answering(long), retries=0) as (opened, _):
             with pytest.raises(UnexpectedAnswer, match="too long"):
@@ -403,6 +403,32 @@ async def test_dripping_is_noticed(head):
             error = await failing(f"{server.url}/api", stall_seconds=0.1, retries=0)
     assert isinstance(error, Unavailable)
     assert error.facts["cause"] == "timeout"
+
+
+@pytest.mark.parametrize("refusing", ["/token", "/api"])
+async def test_document_that_drips_fast_enough_is_given_up_after_a_while(refusing):
+    """Steady progress is enough for a picture; a document or a token comes within `retry_seconds` or not at all."""
+
+    async def drip(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n")
+        while True:
+            writer.write(b" " * 2048)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    dripping = {refusing: drip}
+    token = TokenEndpoint()
+    async with service(
+        lambda request: dripping.get("/api", reply(body=PAGE)),
+        token=lambda request: dripping.get("/token") or token(request),
+        retry_seconds=0.3,
+        retries=0,
+    ) as (opened, _):
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable) as caught:
+                await opened.page("w", 1)
+    assert caught.value.facts["cause"] == "timeout"
+    assert "canary" not in said(caught.value)
 
 
 @pytest.fixture(scope="session")

@@ -283,7 +283,7 @@ async def test_body_may_end_with_the_connection():
 
 async def test_packed_picture_is_unpacked_and_its_promises_dropped():
     """Length and hashes that are of the packed bytes are not applied to the picture."""
-    packed = gzip.compress(PICTURE)
+    packed = gzip.compress(PICTURE, mtime=0)
     digest = base64.b64encode(hashlib.md5(packed).digest()).decode()
     whole = reply(body=packed, Content_Encoding="gzip", x_goog_hash=f"md5={digest}")
     async with service(lambda _: whole) as (opened, _), opened.content(image()) as found:
@@ -295,6 +295,14 @@ async def test_packed_picture_is_unpacked_and_its_promises_dropped():
     async with service(lambda _: reply(body=packed, Content_Encoding="br")) as (opened, _):
         with pytest.raises(UnexpectedAnswer):
             await fetch(opened)
+
+
+async def test_picture_may_take_longer_than_a_retry():
+    """A large picture on a slow line arrives, as long as it makes progress."""
+    parts = [b"x" * 2048] * 20
+    slow = written(b"HTTP/1.1 200 X\r\nContent-Length: 40960\r\n\r\n", *parts)
+    async with service(lambda _: slow, retry_seconds=0.1) as (opened, _):
+        assert await fetch(opened) == b"".join(parts)
 
 
 async def test_slow_reader_is_no_stall():

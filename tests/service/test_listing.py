@@ -7,10 +7,12 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 
 from syncer.model import Image, ImagePage, Unreadable
+from syncer.service import listing as listing_room
 from syncer.service.listing import Ids, Listing, Unproven, Whole
 
 
@@ -287,10 +289,47 @@ def test_a_listing_that_grows_for_ever_ends():
 
 
 def test_rows_without_totals_and_without_end_are_left_at_a_bound():
-    """Ten thousand pages are the most that are read of a listing that does not say how long it is."""
+    """There is a number of pages beyond which a listing that does not say how long it is is not read."""
     listing, _ = read(lambda number: ImagePage(images=(image(number),), rows=1), size=1)
-    assert listing.verdict == Unproven("the listing had no end after 10000 pages")
-    assert listing.pages == 10_000
+    assert listing.verdict == Unproven("the listing had no end after 20000 pages")
+    assert listing.pages == 20_000
+
+
+@pytest.mark.parametrize("step", [0, 1, -1, 5, -5])
+def test_no_total_of_the_service_lifts_the_bound(step, monkeypatch):
+    """Fresh rows under a total that is absurd, standing, growing or shrinking: one sweep, and a plain reason."""
+    monkeypatch.setattr(listing_room, "_MOST_PAGES", 300)
+    totals = count(10**15, step)
+
+    def answer(number: int) -> ImagePage:
+        rows = tuple(image(f"{number}-{row}") for row in range(2))
+        return ImagePage(images=rows, rows=2, total=next(totals), pages=10**13, size=2)
+
+    listing, passed = read(answer, size=2, patience=301)
+    assert listing.verdict == Unproven("the listing had no end after 300 pages")
+    assert (listing.sweeps, listing.pages) == (1, 300)
+    assert len(passed) >= 280  # nearly half of the pages, although each of them calls us back
+
+
+def test_a_total_that_shrinks_at_every_page_does_not_keep_us_at_the_start():
+    """How often we go back follows from how far we have come, not from what is promised."""
+    asked = []
+    totals = count(10**15, -1)
+    listing = Listing(size=2)
+    while listing.next is not None and listing.next <= 20:
+        asked.append(listing.next)
+        rows = tuple(image(f"{listing.next}-{row}") for row in range(2))
+        listing.take(ImagePage(images=rows, rows=2, total=next(totals), size=2))
+    assert listing.next == 21
+    assert len(asked) <= 2 * 20 + 10
+
+
+def test_known_rows_under_an_absurd_total_that_shrinks_end():
+    """Going back and forth between the same few pages ends as the repetition that it is."""
+    totals = count(10**15, -1)
+    rows = tuple(images(2))
+    listing, _ = read(lambda number: ImagePage(images=rows, rows=2, total=next(totals), size=2), size=2, patience=200)
+    assert listing.verdict == Unproven("the service shows the same page again and again")
 
 
 @pytest.mark.parametrize("seed", range(200))

@@ -14,11 +14,14 @@ from datetime import datetime
 from pathlib import Path
 
 from syncer import settings as configuration
+from syncer.archive.disk import translated
 from syncer.archive.journal import GENESIS, Journal
+from syncer.archive.layout import JOURNAL, MARKER
 from syncer.archive.store import Archive
 from syncer.errors import SafetyStop
 from syncer.log import redact
 from syncer.manifest.manifest import Manifest
+from syncer.operations.replay import catch_up
 from syncer.operations.rooms import Looking, Rooms, utc_now
 from syncer.service import auth
 from syncer.service.client import Connection, ImageService
@@ -38,13 +41,17 @@ async def looking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterat
 
 
 @asynccontextmanager
-async def opened(settings: Settings, environ: Mapping[str, str], command: str) -> AsyncIterator[Rooms]:
-    """Open every room for writing, under the archive's lock.
+async def opened(
+    settings: Settings, environ: Mapping[str, str], command: str, *, make: bool = False
+) -> AsyncIterator[Rooms]:
+    """Open every room for writing, under the archive's lock, with a manifest that knows all that the journal tells.
 
-    Raises `ConfigError` for credentials that are missing, `AlreadyRunning`, `ArchiveUnwritable`, and `SafetyStop`
-    where marker and manifest do not agree.
+    Only with `make` is an archive made where none is. Raises `ConfigError` for credentials that are missing,
+    `AlreadyRunning`, `ArchiveUnwritable`, and `SafetyStop` where marker and manifest do not agree, or are missing.
     """
     async with AsyncExitStack() as stack:
+        if not make:
+            _refuse_absent(settings.archive.path, MARKER, MANIFEST)
         connection = await asyncio.to_thread(connect, settings, environ)  # it may run a command and wait for it
         archive = await stack.enter_async_context(
             Archive.open(
@@ -58,6 +65,7 @@ async def opened(settings: Settings, environ: Mapping[str, str], command: str) -
         manifest = await stack.enter_async_context(identified(archive))
         run = new_run(utc_now())
         journal = await stack.enter_async_context(Journal.open(archive.root, run))
+        await catch_up(archive.root, manifest, journal.seal)
         service = await stack.enter_async_context(ImageService.open(connection, on_secret=redact.learn))
         yield Rooms(
             settings,
@@ -74,8 +82,7 @@ async def opened(settings: Settings, environ: Mapping[str, str], command: str) -
 async def held(settings: Settings, command: str) -> AsyncIterator[tuple[Archive, Journal, str]]:
     """Open the archive alone, under its lock, with a journal and a run's id: for work that needs no service."""
     async with AsyncExitStack() as stack:
-        if not settings.archive.path.is_dir():
-            raise SafetyStop("there is no archive here", hint="is the disk mounted?", archive=settings.archive.path)
+        _refuse_absent(settings.archive.path, MARKER)
         archive = await stack.enter_async_context(
             Archive.open(
                 settings.archive.path,
@@ -94,16 +101,11 @@ async def identified(archive: Archive) -> AsyncIterator[Manifest]:
     """Open the manifest that belongs to this archive, or make both marker and manifest where there is neither."""
     path = archive.root / MANIFEST
     if archive.id is None:
-        await _refuse_unmarked(archive.root)
+        _refuse_unmarked(archive.root)
         archive_id = archive.create_marker()  # before the manifest: a manifest without a marker is a safety stop
     else:
         archive_id = archive.id
-        if not path.exists() and (archive.root / "journal").is_dir():
-            raise SafetyStop(
-                "the archive holds images, and its manifest.db is missing",
-                hint="put manifest.db back, or make it anew from the archive with `syncer rebuild`",
-                archive=archive.root,
-            )
+        _refuse_without_manifest(archive.root)
     async with Manifest.open(path) as manifest:
         known = await manifest.archive_id()
         if known is None:
@@ -120,8 +122,33 @@ async def identified(archive: Archive) -> AsyncIterator[Manifest]:
         yield manifest
 
 
-async def _refuse_unmarked(root: Path) -> None:
-    for sign in (MANIFEST, "journal"):
+def _refuse_absent(root: Path, *files: str) -> None:
+    """Raise `SafetyStop` where one of an archive's own files is missing, before anything is made there."""
+    with translated(root):
+        if all((root / name).exists() for name in files):
+            return
+        if not (root / MARKER).exists():
+            _refuse_unmarked(root)
+        else:
+            _refuse_without_manifest(root)
+    raise SafetyStop(
+        "there is no archive here",
+        hint="is the disk mounted, and is archive.path right? Where there is none yet, `syncer backup` makes one",
+        archive=root,
+    )
+
+
+def _refuse_without_manifest(root: Path) -> None:
+    if not (root / MANIFEST).exists() and (root / JOURNAL).is_dir():
+        raise SafetyStop(
+            "the archive holds images, and its manifest.db is missing",
+            hint="put manifest.db back, or make it anew from the archive with `syncer rebuild`",
+            archive=root,
+        )
+
+
+def _refuse_unmarked(root: Path) -> None:
+    for sign in (MANIFEST, JOURNAL):
         if (root / sign).exists():
             raise SafetyStop(
                 "the archive's marker is missing",

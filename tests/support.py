@@ -97,7 +97,7 @@ async def back_up(
         async with app.looking(settings, {}) as looking:
             await dry_run(looking, wanted, options, see, ran.result)
     else:
-        async with app.opened(settings, {}, "test") as rooms:
+        async with app.opened(settings, {}, "test", make=True) as rooms:
             await backup(replace(rooms, sleep=at_once), wanted, options, see, ran.result)
     for report in ran.result.reports:
         parts = (report.new, report.changed, report.unchanged, report.filtered, report.failed)

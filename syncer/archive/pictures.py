@@ -57,7 +57,12 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), AVIF),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), HEIC),
 }
-_SVG = re.compile(rb"\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE\s+svg.*?>\s*)*<(?:svg:)?svg[\s>/]", re.DOTALL)
+# Each part is matched in one way only (`++`, `(?>`): bytes made to be divided in many ways would keep us for ever.
+_SVG = re.compile(
+    rb"""(?sx) \s*+
+    (?: (?> <\?.*?\?> | <!--.*?--> | <!DOCTYPE\s++svg [^>\[]*+ (?: \[.*?\]\s*+ )?> ) \s*+ )*+
+    < (?:svg:)? svg [\s>/]"""
+)
 _MARKUP = re.compile(rb"\s*(?:<[!?a-z]|[{\[]\s*[\"{\[\]}])", re.IGNORECASE)
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")

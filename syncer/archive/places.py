@@ -43,7 +43,7 @@ class Free:
 
 
 class _Document(msgspec.Struct):
-    updatedAt: object = None  # noqa: N815 — the service's spelling
+    updatedAt: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815 — the service's spelling
 
 
 class Places:
@@ -100,8 +100,7 @@ class Places:
     def newest(self, image: Image, folder: str) -> Revision | None:
         """Find the newest whole pair whose document has the image's `updatedAt`."""
         for revision in reversed([*self._pairs(image, folder)]):
-            document = msgspec.json.decode(revision.document, type=_Document)
-            if document.updatedAt == image.updated_at and self._whole(revision):
+            if _updated_at(revision.document) == image.updated_at and self._whole(revision):
                 return revision
         return None
 
@@ -141,3 +140,9 @@ class Places:
                 return False
             self._claimed.add(sidecar)
             return True
+
+
+def _updated_at(document: bytes) -> object:
+    """Read a document's `updatedAt`; one that is neither a text nor null stays raw, and equals nothing remembered."""
+    value = msgspec.json.decode(document, type=_Document).updatedAt
+    return msgspec.json.decode(value) if bytes(value).strip()[:1] in {b'"', b"n"} else value

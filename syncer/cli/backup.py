@@ -80,7 +80,7 @@ def carry_out(
                 async with app.looking(settings, os.environ) as rooms:
                     await dry_run(rooms, wanted, options, watch, result)
             else:
-                async with app.opened(settings, os.environ, "backup") as rooms:
+                async with app.opened(settings, os.environ, "backup", make=True) as rooms:
                     await backup(replace(rooms, copies=copies), wanted, options, watch, result)
         return result.exit_code
 

@@ -98,7 +98,7 @@ async def _backup(settings: Settings) -> Backup:
     result = Backup()
     started = time.monotonic()
     with watching(json=False) as watch:
-        async with app.opened(settings, {}, "demo") as rooms:
+        async with app.opened(settings, {}, "demo", make=True) as rooms:
             await backup(rooms, (), Options(), watch, result)
     result.seconds = time.monotonic() - started
     return result

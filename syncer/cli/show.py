@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, out, size
@@ -53,13 +55,30 @@ def show_(image: str, *, json: Annotated[bool, Parameter(negative=())] = False) 
     for row in rows:
         kept = revisions[row["workspace_id"]]
         if json:
-            told = [{**one, "document": json_module.loads(one["document"])} for one in kept]
+            told = [{**one, "document": _read(one["document"])} for one in kept]
             data({"type": "image", **row, "document": told[-1]["document"] if told else None, "revisions": told})
         else:
             _tell(row, kept, str(loaded.archive.path))
     if json:
         data({"type": "summary", "command": "show", "images": len(rows)})
     return 0
+
+
+def _read(document: str) -> object:
+    """Read a document; a number that would not come out as JSON again is given as the text that the service wrote."""
+    return json_module.loads(document, parse_int=_whole_number, parse_float=_number)
+
+
+def _whole_number(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # more digits than Python takes
+        return text
+
+
+def _number(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _tell(row: dict[str, Any], revisions: list[dict[str, Any]], root: str) -> None:
@@ -77,6 +96,6 @@ def _tell(row: dict[str, Any], revisions: list[dict[str, Any]], root: str) -> No
         out.print(f"  {one['revision']:>3}  {told}  [dim]{clean(file)}, {clean(sidecar)}[/]")
     if revisions:
         out.print("\n  [bold]document[/], as the service gave it")
-        text = json_module.dumps(json_module.loads(revisions[-1]["document"]), indent=2, ensure_ascii=False)
+        text = msgspec.json.format(revisions[-1]["document"], indent=2)
         out.print(clean("\n".join("  " + line for line in text.splitlines())))
     out.print()

@@ -1,4 +1,8 @@
-"""`syncer status`: what is held, when the last good run was, and what is owed."""
+"""`syncer status`: what is held, when the last good run was, and what is owed.
+
+A quick pass does not look for what a full one may have stopped at, so while the last full pass was not complete, quick
+ones prove nothing: the age is that of the last full pass that was, and no summary says "complete".
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from syncer.errors import ConfigError
 from syncer.log import redact
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from syncer.manifest.reader import Row
 
 SHOWN_FAILURES = 20
@@ -24,10 +30,12 @@ def status_(
 ) -> int:
     """Say per workspace what is held, when it was last complete, and what is owed. Reads the archive only.
 
+    Quick passes count as complete runs only while the last full pass was complete.
+
     Parameters
     ----------
     max_age
-        Exit with 3 when a workspace has had no complete run for longer than this, like 26h or 2d.
+        Exit with 3 when a configured workspace has had no complete run for longer than this, like 26h or 2d.
     json
         Write JSON lines to stdout, the last one with the type "summary".
     """
@@ -46,13 +54,18 @@ def status_(
         rows = reader.workspaces() if reader else []
         failures = reader.failures() if reader else []
         losses = reader.losses() if reader else []
+        incomplete = _incomplete(loaded.archive.path) if reader else frozenset()
     rows += [
         _never(w.id, w.name) for w in loaded.workspaces if w.id != "*" and w.id not in {r["workspace_id"] for r in rows}
     ]
     now = datetime.now(UTC)
+    configured = {w.id for w in loaded.workspaces}
     for row in rows:
-        row["age_seconds"] = _age(row["last_good"], now)
-        row["stale"] = limit is not None and (row["age_seconds"] is None or row["age_seconds"] > limit)
+        row["configured"] = not configured.isdisjoint({row["workspace_id"], "*"})
+        row["full_incomplete"] = row["workspace_id"] in incomplete
+        row["age_seconds"] = _age(row["last_full" if row["full_incomplete"] else "last_good"], now)
+        too_old = limit is not None and (row["age_seconds"] is None or row["age_seconds"] > limit)
+        row["stale"] = row["configured"] and too_old
     stale = [row for row in rows if row["stale"]] or (limit is not None and not rows)
     if json:
         _as_json(rows, failures, losses, stale=bool(stale))
@@ -60,6 +73,27 @@ def status_(
         _as_text(rows, failures, now)
         _losses_as_text(losses)
     return 3 if stale else 0
+
+
+def _incomplete(archive: Path) -> frozenset[str]:
+    """Name the workspaces whose last full pass was not complete; one that may still be under way does not count."""
+    from syncer.app import MANIFEST
+    from syncer.manifest.reader import connect
+
+    db = connect(archive / MANIFEST)
+    try:
+        return frozenset(row["workspace_id"] for row in db.query(_LAST_FULL) if not row["complete"])
+    finally:
+        db.close()
+
+
+_LAST_FULL = """
+select workspace_id, complete, max(id) from runs as one
+where mode = 'full' and (
+  ended is not null or id < (select max(id) from runs as later where later.workspace_id = one.workspace_id)
+)
+group by workspace_id
+"""  # SQLite takes `complete` from the row with the highest id
 
 
 def _never(workspace_id: str, name: str | None) -> Row:
@@ -81,7 +115,8 @@ def _as_json(rows: list[Row], failures: list[Row], losses: list[Row], *, stale: 
     for row in losses:
         data({"type": "loss", **row})
     totals = {name: sum(row[name] for row in rows) for name in ("live", "gone", "bytes", "revisions", "owed")}
-    complete = bool(rows) and all(row["last_complete"] for row in rows) and not failures
+    good = (row["last_complete"] and not row["full_incomplete"] for row in rows)
+    complete = bool(rows) and all(good) and not failures
     data({"type": "summary", "command": "status", **totals, "lost": len(losses), "complete": complete, "stale": stale})
 
 
@@ -92,11 +127,13 @@ def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
     for row in rows:
         held = f"{plural(row['live'], 'image')}, {plural(row['revisions'], 'revision')}, {size(row['bytes'])}"
         gone = f"; {row['gone']:,} of the images deleted at the service, kept here" if row["gone"] else ""
-        out.print(f"[bold]{clean(row['name'] or row['workspace_id'])}[/]")
+        aside = "" if row["configured"] else "  [dim](not configured any more)[/]"
+        out.print(f"[bold]{clean(row['name'] or row['workspace_id'])}[/]{aside}")
         out.print(f"  held           {held}{gone}")
         good, full = (_ago(_age(row[name], now)) for name in ("last_good", "last_full"))
         stale = "  [bold red]stale[/]" if row["stale"] else ""
-        out.print(f"  last good run  {good}, last full pass {full}{stale}")
+        veto = "; [yellow]the latest full pass was not complete[/]" if row["full_incomplete"] else ""
+        out.print(f"  last good run  {good}, last full pass {full}{veto}{stale}")
         out.print(f"  last run       {_last(row)}")
     if failures:
         out.print(f"\n[bold yellow]{plural(len(failures), 'image')} owed[/], tried first on the next run:")

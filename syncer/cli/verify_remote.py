@@ -12,11 +12,11 @@ import structlog
 from syncer.cli.output import clean, data, interactive, plural, say
 
 if TYPE_CHECKING:
-    from syncer.operations.remote import Differs
+    from syncer.operations.remote import Comparison, Differs
     from syncer.operations.verification import Part
     from syncer.settings import Settings
 
-SILENT, UNANSWERED = 4, 3
+SILENT, UNANSWERED, DOWN = 4, 3, 8
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ def carry_out(settings: Settings, part: Part, *, json: bool) -> int:
     async def work() -> int:
         async with app.opened(settings, os.environ, "verify --remote") as rooms:
             await compare(rooms, part, lambda differs: _tell(differs, json=json), result)
-        return SILENT if result.silent else UNANSWERED if result.unanswered else 0
+            return _code(result, down=rooms.service.down)
 
     code = run(work())
     seconds = time.monotonic() - started
@@ -48,6 +48,14 @@ def carry_out(settings: Settings, part: Part, *, json: bool) -> int:
         outcome = {"seconds": round(seconds, 3), "exit_code": code}
         data({"type": "summary", "command": "verify --remote", **asdict(result), **outcome})
     return code
+
+
+def _code(result: Comparison, *, down: bool) -> int:
+    if result.silent:
+        return SILENT
+    if result.unanswered:
+        return DOWN if down or not (result.compared or result.not_found) else UNANSWERED
+    return 0
 
 
 def _tell(differs: Differs, *, json: bool) -> None:

@@ -105,8 +105,36 @@ class _Comparing:
         self._watch(Differs(image.workspace_id, image.id, number, bytes_differ, document_differs, silent))
 
 
-def _meaning(document: bytes) -> dict[str, object]:
-    """Read a document without its links, which may be signed anew for every answer."""
-    fields = msgspec.json.decode(document, type=dict[str, object])
+def _meaning(document: bytes) -> dict[str, bytes]:
+    """Read a document without its links, which may be signed anew for every answer.
+
+    Its fields stay text: not every number that JSON can write has a value here.
+    """
+    fields = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
     fields.pop("_links", None)
-    return fields
+    return {name: _text(bytes(value)) for name, value in fields.items()}
+
+
+def _text(value: bytes) -> bytes:
+    try:
+        return _canonical(value)
+    except RecursionError:  # nested deeper than we can go: as it stands, without its white space
+        return msgspec.json.format(value, indent=-1)
+
+
+def _canonical(text: bytes) -> bytes:
+    """Write a value without white space, the names in its objects sorted and their letters spelled in one way."""
+    match text.strip()[:1]:
+        case b"{":
+            fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            pairs = (
+                msgspec.json.encode(name) + b":" + _canonical(bytes(value)) for name, value in sorted(fields.items())
+            )
+            return b"{" + b",".join(pairs) + b"}"
+        case b"[":
+            items = msgspec.json.decode(text, type=list[msgspec.Raw])
+            return b"[" + b",".join(_canonical(bytes(item)) for item in items) + b"]"
+        case b'"':
+            return msgspec.json.encode(msgspec.json.decode(text, type=str))
+        case _:
+            return text.strip()

@@ -2,13 +2,15 @@
 
 A picture is fetched again and put back only if the service still has the very bytes; a sidecar is written again from
 its row only if that gives the bytes whose hash the journal tells. Damaged files are moved aside as evidence. A picture
-that the service has no more, or has other bytes of now, is lost: the manifest remembers it, and `status` shows it.
+of an image that the service does not know any more, or has another picture of now, is lost: the manifest remembers it,
+and `status` shows it. Both have to be seen twice, since a service that is not well says such things, too.
 Strays, a broken chain and a damaged manifest are not touched: the last is made anew by `rebuild`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from syncer.archive import journal, layout
@@ -17,16 +19,16 @@ from syncer.archive.journal import JournalLine
 from syncer.archive.sidecar import render
 from syncer.errors import Damaged, NotFound, SyncerError
 from syncer.log import redact
-from syncer.model import Finding, Harm, Lost, Repaired, Revision
+from syncer.model import Finding, Harm, Image, Lost, Repaired, Revision
 from syncer.operations.chronicle import Kept, digest
 from syncer.operations.ledger import Ledger
-from syncer.operations.replay import catch_up, understood
+from syncer.operations.replay import understood
 from syncer.operations.rooms import Rooms
 from syncer.operations.verification import Options, Progress, Verification
 from syncer.operations.verification import Watch as Look
 from syncer.operations.verify import look
 
-SURE = 2  # so often have other bytes to arrive before a picture is given up
+SURE = 2  # so often has the service to say no, or to send another picture, before one is given up
 MENDABLE = frozenset({Harm.CORRUPT, Harm.MISSING, Harm.UNREADABLE, Harm.SIDECAR})
 
 
@@ -81,7 +83,6 @@ async def repair(rooms: Rooms, options: Options, see: Look, watch: Watch, looked
             result.findings.append(event)
         see(event)
 
-    await catch_up(rooms.archive.root, rooms.manifest, rooms.journal.seal)
     await look(rooms.archive.root, options, seen, looked)
     plan = [
         Planned(finding, finding.path.endswith(".json"))
@@ -147,6 +148,9 @@ async def _write_again(rooms: Rooms, row: Revision, told: Kept | None) -> Mended
 
 
 async def _fetch_again(rooms: Rooms, row: Revision) -> Mended | Unmended:
+    image = await _known(rooms, row)
+    if image is None:
+        return Unmended(row.path, "the service does not have it any more", lost=True)
     others = 0
 
     async def attempt() -> Mended | Unmended:
@@ -156,14 +160,32 @@ async def _fetch_again(rooms: Rooms, row: Revision) -> Mended | Unmended:
                 return Mended(
                     row.path, await rooms.archive.put_back(content, row.path, sha256=row.sha256, run=rooms.run)
                 )
-        except Damaged as error:
-            others += error.facts.get("expected") == row.sha256
-            if others < SURE:  # it may have been cut on its way
+        except Damaged as error:  # it may have been cut on its way, or be no picture at all
+            if error.facts.get("expected") != row.sha256:
+                raise
+            others += await _proven(rooms, image) != row.sha256
+            if others < SURE:
                 raise
             return Unmended(row.path, "the service has other bytes under this id now", lost=True)
 
     try:
-        image = await rooms.service.image(row.workspace_id, row.image_id)
         return await rooms.service.retrying(attempt)
     except NotFound:
-        return Unmended(row.path, "the service does not have it any more", lost=True)
+        return Unmended(row.path, "the service knows the image, and does not give its bytes now", lost=False)
+
+
+async def _known(rooms: Rooms, row: Revision) -> Image | None:
+    """Ask for an image until the service knows it, or has said often enough that it does not."""
+    for _ in range(SURE):
+        with suppress(NotFound):
+            return await rooms.service.image(row.workspace_id, row.image_id)
+    return None
+
+
+async def _proven(rooms: Rooms, image: Image) -> str:
+    """Return the hash of what the service sends, if the archive would keep it as a picture. Raises `Damaged`."""
+    held = (await rooms.manifest.entries(image.workspace_id, [image.id])).get(image.id)
+    async with rooms.service.content(image) as content:
+        staged = await rooms.archive.stage(image, content, folder="", entry=held, run=rooms.run)
+    rooms.archive.discard(staged)
+    return staged.revision.sha256

@@ -92,7 +92,13 @@ class ImageService:
             sleep=sleep,
             random=random,
         )
-        opened = Transport.open(perimeter, pacing, stall_seconds=connection.stall_seconds, ca_file=connection.ca_file)
+        opened = Transport.open(
+            perimeter,
+            pacing,
+            stall_seconds=connection.stall_seconds,
+            document_seconds=connection.retry_seconds,
+            ca_file=connection.ca_file,
+        )
         async with opened as transport:
 
             async def ask(form: dict[str, str]) -> bytes:

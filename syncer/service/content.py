@@ -15,6 +15,8 @@ from syncer.errors import Damaged, UnexpectedAnswer
 _LENGTHS = {"md5": 16, "crc32c": 4, "sha256": 32}
 _NAMES = {"md5": "md5", "crc32c": "crc32c", "sha-256": "sha256", "sha256": "sha256"}
 _PIECE = 256 * 1024  # what a compressed chunk may become at once: a bomb is met piece by piece
+_WRAPPING = 1024 * 1024  # what comes in may exceed twice what comes out by so much: packing hardly ever adds anything
+_LONGEST_WORD = 100
 
 
 def encoding(headers: CIMultiDictProxy[str]) -> str | None:
@@ -24,7 +26,7 @@ def encoding(headers: CIMultiDictProxy[str]) -> str | None:
         return None
     if name in ("gzip", "x-gzip", "deflate"):
         return name.removeprefix("x-")
-    raise UnexpectedAnswer("the body has an encoding that nobody asked for", encoding=name[:40])
+    raise UnexpectedAnswer("the body has an encoding that nobody asked for", encoding=_plain(name))
 
 
 def length(headers: CIMultiDictProxy[str]) -> int | None:
@@ -35,7 +37,12 @@ def length(headers: CIMultiDictProxy[str]) -> int | None:
 
 def media_type(headers: CIMultiDictProxy[str]) -> str | None:
     """The declared media type, without parameters."""
-    return headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
+    return _plain(headers.get("Content-Type", "").partition(";")[0].strip().lower()) or None
+
+
+def _plain(text: str) -> str:
+    """What a header says, as it can be written down: bytes that are no UTF-8 come as halves of characters."""
+    return "".join(character if character.isprintable() else "?" for character in text[:_LONGEST_WORD])
 
 
 def digests(headers: CIMultiDictProxy[str]) -> dict[str, bytes]:
@@ -69,13 +76,18 @@ def _base64(text: str) -> bytes | None:
 
 
 async def decoded(chunks: AsyncIterable[bytes], encoded: str | None) -> AsyncGenerator[bytes, None]:
-    """Undo an encoding, piece by piece; `Damaged` where the encoded bytes are broken or end too early."""
+    """Undo an encoding, piece by piece; `Damaged` where the encoded bytes are broken or end too early.
+
+    `UnexpectedAnswer` where hardly anything comes out, so that a reader who bounds what comes out bounds it all.
+    """
     if encoded is None:
         async for chunk in chunks:
             yield chunk
         return
     unpack = None
+    taken = given = 0
     async for chunk in chunks:
+        taken += len(chunk)
         rest, piece = chunk, b""
         while rest or len(piece) == _PIECE:  # a full piece: zlib may hold more of what it has already taken in
             if unpack is None:
@@ -85,6 +97,7 @@ async def decoded(chunks: AsyncIterable[bytes], encoded: str | None) -> AsyncGen
             except zlib.error:
                 raise Damaged("the body cannot be unpacked", encoding=encoded) from None
             if piece:
+                given += len(piece)
                 yield piece
             rest = unpack.unconsumed_tail
             if unpack.eof:
@@ -92,6 +105,8 @@ async def decoded(chunks: AsyncIterable[bytes], encoded: str | None) -> AsyncGen
                     raise Damaged("the body goes on after its end", encoding=encoded)
                 rest = unpack.unused_data  # gzip may consist of several members
                 unpack = None if rest else unpack
+        if taken > 2 * given + _WRAPPING:
+            raise UnexpectedAnswer("the body unpacks to hardly anything", encoding=encoded, packed=taken, bytes=given)
     if unpack is None or not unpack.eof:
         raise Damaged("the body ends in the middle of its packing", encoding=encoded)
 

@@ -33,7 +33,7 @@ from syncer.model import Image, ImagePage, Unreadable, moment
 
 _QUIET_SWEEPS = 2  # so many in a row without an unseen image from before the run
 _IDLE_PAGES = 3  # so many new pages in a row without anything new: the service repeats itself
-_MOST_PAGES = 10_000  # of one sweep, where totals do not say how many there are
+_MOST_PAGES = 20_000  # requests of one sweep, whatever the service says: four million images
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,7 @@ class _Sweep:
         self._covered = 0
         self._highest = 0
         self._idle = 0
+        self._asked = 0
         self._rereads = 0
         self._first_total: int | None = None
         self._last_total = 0
@@ -229,6 +230,7 @@ class _Sweep:
         if not self._highest:
             self._size = max(page.size or self._size, page.rows)
         self._highest = max(self._highest, number)
+        self._asked += 1
         self._rereads += not frontier
         self.ids += fresh
 
@@ -237,8 +239,9 @@ class _Sweep:
         if page.rows != min(self._size, max(0, (self._total or 0) - start)):
             self._exact = False
         if start > self._covered:
-            if self._rereads < self._expected() + 10:
-                self.next = self._covered // self._size + 1
+            # As often as honest drops may ask for, and no oftener for a total that promises more than it shows.
+            if self._rereads < min(self._expected(), self._highest) + 10:
+                self.next = self._within_bound(self._covered // self._size + 1)
                 return
             self._exact = False
         self._covered = max(self._covered, number * self._size)
@@ -284,17 +287,19 @@ class _Sweep:
         if self._idle >= _IDLE_PAGES + self._risen // self._size:  # new images push whole pages of known ones down
             self.trouble = self.trouble or "the service shows the same page again and again"
             return None
-        if number >= self._bound():
-            self.hopeless = number >= _MOST_PAGES
+        if self._total is not None and number >= self._expected() + max(5, self._expected() // 4):
             self.trouble = self.trouble or f"the listing had no end after {number} pages"
             return None
-        return number + 1
+        return self._within_bound(number + 1)
+
+    def _within_bound(self, number: int) -> int | None:
+        """That page, unless this sweep has asked for as many as any may."""
+        if self._asked < _MOST_PAGES:
+            return number
+        self.hopeless = True
+        self.trouble = self.trouble or f"the listing had no end after {self._asked} pages"
+        return None
 
     def _expected(self) -> int:
         """How many pages the first total makes."""
         return -(-(self._first_total or 0) // self._size)
-
-    def _bound(self) -> int:
-        if self._total is None:
-            return _MOST_PAGES
-        return self._expected() + max(5, self._expected() // 4)

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import aiohttp
@@ -44,6 +44,7 @@ class Answer:
     status: int
     headers: CIMultiDictProxy[str]
     chunks: AsyncGenerator[bytes, None]
+    patience: float  # seconds for a body that is read at once
 
     @property
     def retry_after(self) -> float | None:
@@ -51,20 +52,25 @@ class Answer:
         return retry_after(self.headers.get("Retry-After"), self.headers.get("Date"), datetime.now(UTC))
 
     async def body(self, limit: int) -> bytes:
-        """Read the whole body, unpacked; `UnexpectedAnswer` beyond the limit."""
+        """Read the whole body, unpacked; `UnexpectedAnswer` beyond the limit, `Unavailable` beyond the patience."""
         body = bytearray()
-        async with aclosing(decoded(self.chunks, encoding(self.headers))) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > limit:
-                    raise UnexpectedAnswer("the answer is too long", limit=limit, **public(self.url))
+        try:
+            async with (
+                asyncio.timeout(self.patience),
+                aclosing(decoded(self.chunks, encoding(self.headers))) as chunks,
+            ):
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > limit:
+                        raise UnexpectedAnswer("the answer is too long", limit=limit, **public(self.url))
+        except TimeoutError as error:
+            raise _ours(error, self.url) from None
         return bytes(body)
 
     async def excerpt(self) -> bytes:
         """Read a body that matters little, if it is short and quick, so that the connection can be used again."""
-        with suppress(SyncerError, TimeoutError):
-            async with asyncio.timeout(PATIENCE_FOR_EXCERPTS):
-                return await self.body(MAX_EXCERPT)
+        with suppress(SyncerError):
+            return await replace(self, patience=min(self.patience, PATIENCE_FOR_EXCERPTS)).body(MAX_EXCERPT)
         return b""
 
 
@@ -72,12 +78,19 @@ class Transport:
     """The open connections of one client."""
 
     def __init__(
-        self, api: aiohttp.ClientSession, bare: aiohttp.ClientSession, pacing: Pacing, stall_seconds: float
+        self,
+        api: aiohttp.ClientSession,
+        bare: aiohttp.ClientSession,
+        pacing: Pacing,
+        *,
+        stall_seconds: float,
+        document_seconds: float,
     ) -> None:
         self._api = api
         self._bare = bare
         self._pacing = pacing
         self._stall_seconds = stall_seconds
+        self._document_seconds = document_seconds
         self.requests = 0
         self.statuses: Counter[int] = Counter()
         self.clock_skew: float | None = None
@@ -85,9 +98,12 @@ class Transport:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, perimeter: Perimeter, pacing: Pacing, *, stall_seconds: float, ca_file: str | None
+        cls, perimeter: Perimeter, pacing: Pacing, *, stall_seconds: float, document_seconds: float, ca_file: str | None
     ) -> AsyncIterator[Transport]:
-        """Open the connection pools: one for the API, one that never sees a credential of ours in a header."""
+        """Open the connection pools: one for the API, one that never sees a credential of ours in a header.
+
+        A body read in `chunks` only has to go on (`stall_seconds`), one read at once also has to end.
+        """
         trusted = await asyncio.to_thread(_certificates, ca_file)
         timeout = aiohttp.ClientTimeout(
             total=None, connect=stall_seconds, sock_connect=stall_seconds, sock_read=stall_seconds
@@ -108,7 +124,7 @@ class Transport:
                 )
                 for _ in range(2)
             ]
-            yield cls(api, bare, pacing, stall_seconds)
+            yield cls(api, bare, pacing, stall_seconds=stall_seconds, document_seconds=document_seconds)
 
     @asynccontextmanager
     async def send(
@@ -144,7 +160,8 @@ class Transport:
             self.clock_skew = time.time() - theirs.timestamp()
         # Held from now on: the response lets go of it with the last byte, and only it notices bytes beyond the last.
         protocol = response.connection.protocol if response.connection else None
-        answer = Answer(url, trust, response.status, response.headers, self._chunks(response, protocol, url))
+        chunks = self._chunks(response, protocol, url)
+        answer = Answer(url, trust, response.status, response.headers, chunks, self._document_seconds)
         if response.status in (429, 503):
             self._pacing.pause(origin, answer.retry_after)
         return answer

@@ -267,6 +267,18 @@ async def test_adopting_a_pair(tmp_path):
         assert await archive.adopt(image(), FOLDER) is None
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"9" * 5000], ids=["beyond a float", "5,000 digits"])
+async def test_a_pair_with_a_number_for_its_updated_at_is_not_adopted(tmp_path, number):
+    """Whatever its size: it equals nothing that the manifest could remember, so the picture is fetched anew."""
+    document = b'{"id":"img","big":%b,"updatedAt":%b}'
+    async with opened(tmp_path) as archive:
+        first = await stored(archive, image(document=document % (number, b'"1"'), updated_at="1"), PNG)
+        odd = image(document=document % (number, number), updated_at=None)
+        await stored(archive, odd, picture(seed=2), entry=remembered(first))
+        assert await archive.adopt(odd, FOLDER) is None
+        assert await archive.adopt(image(updated_at="1"), FOLDER) == first
+
+
 async def test_the_marker(tmp_path):
     """A fresh archive has no id; its marker gives it one for good."""
     async with opened(tmp_path / "new" / "archive") as archive:

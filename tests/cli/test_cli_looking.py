@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cli_parts import Syncer
+from sqlite_utils import Database
 from support import rows
 
 ESCAPES = "\x1b\x07\u202e"
@@ -77,6 +79,79 @@ def test_an_age_that_cannot_be_read(syncer: Syncer, archive: Path):
 
     assert ran.code == 2
     assert "--max-age" in ran.err
+
+
+def runs(archive: Path, *modes_and_ends: tuple[str, bool | None]) -> None:
+    """Give each workspace these runs instead of its own, an hour apart, the last one now; None did not end."""
+    now = datetime.now(UTC)
+    db = Database(archive.parent / "archive" / "manifest.db")
+    with db.conn:
+        db.table("runs").delete_where()
+        for row in list(db.table("workspaces").rows):
+            for place, (mode, complete) in enumerate(reversed(modes_and_ends)):
+                at = (now - timedelta(hours=place)).isoformat(timespec="seconds")
+                ended = None if complete is None else at
+                values = {"workspace_id": row["workspace_id"], "mode": mode, "started": at, "ended": ended}
+                db.table("runs").insert({"run": f"{place}", **values, "complete": complete, "why": ""})
+        db.table("failures").delete_where()
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("history", "code", "complete"),
+    [
+        ([("full", True), ("quick", True)], 0, True),
+        ([("full", True), ("full", False), ("quick", True), ("quick", True)], 3, False),
+        ([("full", False), ("quick", True)], 3, False),
+        ([("full", True), ("full", None), ("quick", True)], 3, False),
+        ([("full", False), ("full", True), ("quick", True)], 0, True),
+        ([("quick", True), ("quick", False)], 0, False),
+        ([("quick", True), ("quick", True)], 0, True),
+    ],
+    ids=["good", "stopped", "never good", "killed", "good again", "quick ones only, failed", "quick ones only"],
+)
+def test_quick_passes_do_not_hide_a_full_one_that_was_not_complete(
+    syncer: Syncer, archive: Path, history: list[tuple[str, bool | None]], code: int, complete: bool
+):
+    """A nightly full pass that stops at the deletion brake is seen, whatever runs every 15 minutes."""
+    runs(archive, *history)
+
+    ran = syncer("status", "--max-age", "5400s", "--json")
+
+    assert (ran.code, ran.summary["stale"], ran.summary["complete"]) == (code, code == 3, complete)
+    told = "the latest full pass was not complete" in syncer("status").out
+    assert told == any(line["full_incomplete"] for line in ran.lines if line["type"] == "workspace") == (code == 3)
+
+
+def test_a_full_pass_under_way_is_not_held_against_it(syncer: Syncer, archive: Path):
+    """It has not stopped: the passes before it still count for the age, though nothing says "complete" yet."""
+    runs(archive, ("full", True), ("quick", True), ("full", None))
+
+    ran = syncer("status", "--max-age", "5400s", "--json")
+
+    assert (ran.code, ran.summary["complete"]) == (0, False)
+
+
+def test_a_workspace_that_is_not_configured_any_more_is_not_stale(syncer: Syncer, archive: Path):
+    """It is shown, and said to be so; with "*" every workspace that is held counts."""
+    folder = archive.parent / "archive"
+    removed, kept = (row["workspace_id"] for row in rows(folder, "workspaces"))
+    runs(archive, ("full", True))
+    db = Database(folder / "manifest.db")
+    with db.conn:
+        db.conn.execute("update runs set complete = 0 where workspace_id = ?", [removed])
+    db.close()
+    text = archive.read_text()
+    archive.write_text(text.replace(f'[[workspaces]]\nid = "{removed}"', ""))
+
+    ran = syncer("status", "--max-age", "26h", "--json")
+
+    assert (ran.code, ran.summary["stale"]) == (0, False)
+    told = {line["workspace_id"]: line["configured"] for line in ran.lines if line["type"] == "workspace"}
+    assert told == {removed: False, kept: True}
+    assert syncer("status").out.count("not configured any more") == 1
+    archive.write_text(text.replace(f'id = "{removed}"', 'id = "*"'))
+    assert syncer("status", "--max-age", "26h").code == 3
 
 
 # --- list ---------------------------------------------------------------------------------------------
@@ -158,6 +233,21 @@ def test_show_wants_one_image(syncer: Syncer, archive: Path):
     assert all(image in several.err for image in images(archive))
     assert none.code == 3
     assert "syncer list" in none.err
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 5000], ids=["beyond a float", "5,000 digits"])
+def test_show_takes_numbers_of_any_size(syncer: Syncer, archive: Path, number: str):
+    """As the service wrote them for people; for programs as text, where no number of theirs could hold them."""
+    image = images(archive)[0]
+    db = Database(archive.parent / "archive" / "manifest.db")
+    with db.conn:
+        document = '{"id":"x","big":%s,"small":[7,-0.5]}' % number  # noqa: UP031  braces all around
+        db.conn.execute("update revisions set document = ? where image_id = ?", [document, image])
+    db.close()
+
+    assert f'"big": {number},' in syncer("show", image).out
+    (line,) = syncer("show", image, "--json").lines
+    assert line["document"] == {"id": "x", "big": number, "small": [7, -0.5]}
 
 
 # --- all of them --------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from cli_parts import Syncer
-from support import rows
+from support import configure, rows
 
+from syncer.simulator import faults
 from syncer.simulator.server import Simulator
 
 
@@ -130,3 +131,46 @@ def test_repair_tells_its_plan_and_what_became_of_it(syncer: Syncer, sim: Simula
     assert [line["path"] for line in status.lines if line["type"] == "loss"] == [gone["path"]]
     assert status.summary["lost"] == 1
     assert gone["path"] in syncer("status").out
+
+
+@pytest.mark.parametrize("command", [["verify", "--repair"], ["verify", "--remote"], ["rebuild"]], ids=" ".join)
+def test_no_archive_is_made_where_none_is(syncer: Syncer, config: Path, command: list[str]):
+    """A disk that is not mounted, a mistyped path: exit 5, and not one file or folder is made."""
+    folder = config.parent / "archive"
+
+    ran = syncer(*command)
+
+    assert ran.code == 5
+    assert "there is no archive here" in ran.err
+    assert "mounted" in ran.err
+    assert not folder.exists()
+
+    folder.mkdir()  # an empty mount point
+    assert syncer(*command).code == 5
+    assert list(folder.iterdir()) == []
+    assert syncer("backup").code == 0
+
+
+@pytest.mark.parametrize("option", ["--repair", "--remote"])
+def test_an_archive_without_its_marker_or_manifest_is_left_alone(syncer: Syncer, config: Path, option: str):
+    """What is missing is named, with exit code 5."""
+    assert syncer("backup").code == 0
+    folder = config.parent / "archive"
+    for name, told in (("manifest.db", "syncer rebuild"), ("syncer-archive.json", "the archive's marker is missing")):
+        (folder / name).rename(config.parent / name)
+        ran = syncer("verify", option)
+        assert (ran.code, told in ran.err) == (5, True)
+        assert not (folder / name).exists()
+        (config.parent / name).rename(folder / name)
+    assert syncer("verify", option).code == 0
+
+
+def test_a_service_that_answers_nothing_is_8_for_a_comparison(syncer: Syncer, sim: Simulator, shelf: str, config: Path):
+    """As for a backup; where only some images have no answer it is 3."""
+    configure(sim, config.parent, [shelf], limits={"retries": 0})
+    assert syncer("backup").code == 0
+    sim.faults.on("*", faults.status(503))
+    assert syncer("verify", "--remote").code == 8
+    sim.faults.clear()
+    sim.faults.on("content", faults.status(403), image=sim.workspaces[shelf].ids[0])
+    assert syncer("verify", "--remote").code == 3

@@ -21,7 +21,7 @@ async def adopt(settings: Settings, folder: Path) -> tuple[Backup, LocalCopies]:
     from dataclasses import replace
 
     copies, result = LocalCopies.below(folder), Backup()
-    async with app.opened(settings, {}, "test") as rooms:
+    async with app.opened(settings, {}, "test", make=True) as rooms:
         await backup(replace(rooms, copies=copies), (), Options(), lambda _: None, result)
     return result, copies
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import back_up, rows
@@ -173,3 +174,44 @@ async def test_stopped_halfway_it_goes_on(held: Path, settings: Settings, sim: S
     sim.faults.clear()
     assert (await repaired(settings))[0].mended == 1
     assert (await verified(held)).told == []
+
+
+def damaged(held: Path) -> dict[str, Any]:
+    """Spoil a picture; returns its row."""
+    row = rows(held, "images")[0]
+    (held / row["path"]).write_bytes(b"damaged")
+    return row
+
+
+async def test_bytes_that_are_not_served_now_are_not_lost(held: Path, settings: Settings, sim: Simulator):
+    """404 for the content of an image that the service still knows: not now, and the next repair puts it back."""
+    row = damaged(held)
+    sim.faults.on("content", faults.status(404), image=row["image_id"])
+    result, _ = await repaired(settings)
+    assert (result.mended, result.lost, result.unmended) == (0, 0, 1)
+    assert rows(held, "losses") == []
+    sim.faults.clear()
+    assert (await repaired(settings))[0].mended == 1
+
+
+async def test_one_no_is_not_believed(held: Path, settings: Settings, sim: Simulator):
+    """An image is lost only if the service says twice that it does not know it."""
+    row = damaged(held)
+    sim.faults.on("image", faults.status(404), image=row["image_id"], times=1)
+    assert (await repaired(settings))[0].mended == 1
+    assert rows(held, "losses") == []
+
+
+async def test_a_page_that_is_no_picture_is_no_other_version(held: Path, settings: Settings, sim: Simulator):
+    """A gateway that answers 200 with HTML says nothing about the picture, however often it does."""
+    row = damaged(held)
+
+    page = faults.html(code=200)
+    sim.faults.on("content", page, image=row["image_id"])
+    sim.faults.on("store", page, image=row["image_id"])
+    result, _ = await repaired(settings)
+    assert (result.mended, result.lost, result.unmended) == (0, 0, 1)
+    assert rows(held, "losses") == []
+    assert not [path for path in (held / ".staging").iterdir() if path.suffix == ".part"]
+    sim.faults.clear()
+    assert (await repaired(settings))[0].mended == 1

@@ -316,7 +316,7 @@ def test_a_total_that_shrinks_at_every_page_does_not_keep_us_at_the_start():
     asked = []
     totals = count(10**15, -1)
     listing = Listing(size=2)
-    while listing.next is not None and listing.next <= 20:
+    while listing.next is not None and listing.next <= 20 and len(asked) < 100:
         asked.append(listing.next)
         rows = tuple(image(f"{listing.next}-{row}") for row in range(2))
         listing.take(ImagePage(images=rows, rows=2, total=next(totals), size=2))
@@ -328,7 +328,7 @@ def test_known_rows_under_an_absurd_total_that_shrinks_end():
     """Going back and forth between the same few pages ends as the repetition that it is."""
     totals = count(10**15, -1)
     rows = tuple(images(2))
-    listing, _ = read(lambda number: ImagePage(images=rows, rows=2, total=next(totals), size=2), size=2, patience=200)
+    listing, _ = read(lambda number: ImagePage(images=rows, rows=2, total=next(totals), size=2), size=2, patience=300)
     assert listing.verdict == Unproven("the service shows the same page again and again")
 
 

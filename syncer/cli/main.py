@@ -37,7 +37,7 @@ COMMANDS = {  # name: (codes beyond 0, 1 and 2, what it is for)
     "adopt": ((3, 5, 6, 7, 8, 9, 130, 143), "Back up, using what is in a folder already instead of downloading it."),
     "status": ((3, 5, 9), "Say what is held, when the last good run was, and what is owed."),
     "list": ((5, 9), "List the images in the archive."),
-    "verify": ((4, 5, 6, 7, 8, 9, 130, 143), "Hash everything again: trust only bytes."),
+    "verify": ((3, 4, 5, 6, 7, 8, 9, 130, 143), "Hash everything again: trust only bytes."),
     "rebuild": ((4, 5, 6, 9, 130, 143), "Make the manifest anew, from the archive alone."),
     "show": ((3, 5, 9), "Show all that is kept of one image."),
 }

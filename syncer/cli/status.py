@@ -16,8 +16,6 @@ from syncer.errors import ConfigError
 from syncer.log import redact
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from syncer.manifest.reader import Row
 
 SHOWN_FAILURES = 20
@@ -54,7 +52,7 @@ def status_(
         rows = reader.workspaces() if reader else []
         failures = reader.failures() if reader else []
         losses = reader.losses() if reader else []
-        incomplete = _incomplete(loaded.archive.path) if reader else frozenset()
+        incomplete = reader.incomplete() if reader else frozenset()
     rows += [
         _never(w.id, w.name) for w in loaded.workspaces if w.id != "*" and w.id not in {r["workspace_id"] for r in rows}
     ]
@@ -73,27 +71,6 @@ def status_(
         _as_text(rows, failures, now)
         _losses_as_text(losses)
     return 3 if stale else 0
-
-
-def _incomplete(archive: Path) -> frozenset[str]:
-    """Name the workspaces whose last full pass was not complete; one that may still be under way does not count."""
-    from syncer.app import MANIFEST
-    from syncer.manifest.reader import connect
-
-    db = connect(archive / MANIFEST)
-    try:
-        return frozenset(row["workspace_id"] for row in db.query(_LAST_FULL) if not row["complete"])
-    finally:
-        db.close()
-
-
-_LAST_FULL = """
-select workspace_id, complete, max(id) from runs as one
-where mode = 'full' and (
-  ended is not null or id < (select max(id) from runs as later where later.workspace_id = one.workspace_id)
-)
-group by workspace_id
-"""  # SQLite takes `complete` from the row with the highest id
 
 
 def _never(workspace_id: str, name: str | None) -> Row:

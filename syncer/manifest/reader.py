@@ -54,6 +54,10 @@ class Reader:
         """Return what each workspace holds, with the last run and the last complete full and quick ones."""
         return list(self._db.query(_WORKSPACES))
 
+    def incomplete(self) -> frozenset[str]:
+        """Name the workspaces whose last full pass was not complete; one that may still be under way does not count."""
+        return frozenset(row["workspace_id"] for row in self._db.query(_LAST_FULL) if not row["complete"])
+
     def failures(self, workspace_id: str | None = None) -> list[Row]:
         """Return what is owed, the longest owed first."""
         where = "where workspace_id = ?" if workspace_id else ""
@@ -101,6 +105,14 @@ def sqlite_version() -> tuple[int, int, int]:
     """Return the version of the SQLite that this Python brings."""
     return sqlite3.sqlite_version_info
 
+
+_LAST_FULL = """
+select workspace_id, complete, max(id) from runs as one
+where mode = 'full' and (
+  ended is not null or id < (select max(id) from runs as later where later.workspace_id = one.workspace_id)
+)
+group by workspace_id
+"""  # SQLite takes `complete` from the row with the highest id
 
 _WORKSPACES = """
 select w.workspace_id, w.name, w.folder, w.hole,

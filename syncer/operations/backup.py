@@ -19,7 +19,6 @@ from syncer.operations.copying import keep_copy
 from syncer.operations.events import Watch
 from syncer.operations.ledger import Ledger
 from syncer.operations.passes import Options, Pass
-from syncer.operations.replay import catch_up
 from syncer.operations.rooms import Looking, Rooms
 from syncer.operations.tree import COPY, MANIFEST
 
@@ -76,7 +75,6 @@ async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: W
     """Copy what is new and changed, and mark what is gone. Raises what ends the run; `result` holds what was done."""
     result.run = rooms.run
     given = {workspace.id: workspace.name for workspace in rooms.settings.workspaces}
-    await catch_up(rooms.archive.root, rooms.manifest, rooms.journal.seal)
     try:
         for workspace in await _chosen(rooms, wanted, result):
             proposed = workspace_folder(workspace.id, given.get(workspace.id))

@@ -88,8 +88,8 @@ def runs(archive: Path, *modes_and_ends: tuple[str, bool | None]) -> None:
     with db.conn:
         db.table("runs").delete_where()
         for row in list(db.table("workspaces").rows):
-            for place, (mode, complete) in enumerate(reversed(modes_and_ends)):
-                at = (now - timedelta(hours=place)).isoformat(timespec="seconds")
+            for place, (mode, complete) in enumerate(modes_and_ends, start=1):
+                at = (now - timedelta(hours=len(modes_and_ends) - place)).isoformat(timespec="seconds")
                 ended = None if complete is None else at
                 values = {"workspace_id": row["workspace_id"], "mode": mode, "started": at, "ended": ended}
                 db.table("runs").insert({"run": f"{place}", **values, "complete": complete, "why": ""})

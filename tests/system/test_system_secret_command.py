@@ -25,7 +25,7 @@ async def test_a_waiting_secret_command_can_be_interrupted(sim: Simulator, shelf
     )
     assert process.stderr is not None
     async with asyncio.timeout(30):
-        while not started.exists():
+        while not started.exists():  # noqa: ASYNC110  a file of another process cannot be awaited
             await asyncio.sleep(0.05)
         process.send_signal(signal.SIGINT)
         while "Stopping" not in (await process.stderr.readline()).decode():

@@ -161,7 +161,7 @@ def test_a_librarys_records_take_the_same_way(printed: Callable[[], str]):
     """Their arguments are theirs to format, and ours to redact."""
     log.redact.learn(SECRET)
 
-    logging.getLogger("some.library").warning("answered %s to %r", 401, {"Authorization": f"Bearer {SECRET}"})
+    logging.getLogger("some.package").warning("answered %s to %r", 401, {"Authorization": f"Bearer {SECRET}"})
 
     text = printed()
     assert "answered 401" in text
@@ -182,7 +182,7 @@ def test_a_traceback_shows_no_secret_and_no_locals(printed: Callable[[], str], o
         if ours:
             structlog.get_logger().exception("bug.met")
         else:
-            logging.getLogger("some.library").exception("bug.met")
+            logging.getLogger("some.package").exception("bug.met")
 
     text = printed()
     assert "bug.met" in text
@@ -198,7 +198,7 @@ def test_json_lines_are_json(capsys: pytest.CaptureFixture[str]):
     log.configure(json=True)
 
     structlog.get_logger().info("image.stored", image="ä", bytes=12, notes=["a\nb"])
-    logging.getLogger("some.library").error("oops")
+    logging.getLogger("some.package").error("oops")
 
     ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert ours.pop("timestamp").endswith("Z")
@@ -210,7 +210,7 @@ def test_the_level_holds_for_all(capsys: pytest.CaptureFixture[str]):
     """What is below it is not printed, whoever says it; noisy libraries stay below warning at every level."""
     log.configure(level="warning")
     structlog.get_logger().info("quiet")
-    logging.getLogger("some.library").info("quiet")
+    logging.getLogger("some.package").info("quiet")
     log.configure(level="debug")
     logging.getLogger("aiohttp.access").info("quiet")
     logging.getLogger("apscheduler.executors").debug("quiet")

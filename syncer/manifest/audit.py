@@ -24,7 +24,8 @@ from sqlite_utils import Database
 from syncer.errors import SyncerError
 from syncer.manifest import schema
 from syncer.manifest.faults import translated
-from syncer.manifest.manifest import SELECT_REVISION, Manifest
+from syncer.manifest.manifest import Manifest
+from syncer.manifest.rows import SELECT_REVISION
 from syncer.model import Revision
 
 PAGE = 2000  # rows at a time

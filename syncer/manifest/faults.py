@@ -24,7 +24,7 @@ def translated() -> Iterator[None]:
         if kind in DAMAGED:
             raise ArchiveUnwritable(
                 "the manifest is damaged",
-                hint="the pictures and sidecars do not depend on it: move manifest.db* away and run `syncer rebuild`",
+                hint="the pictures and sidecars do not depend on it: `syncer rebuild` makes it anew from them",
                 sqlite=str(error),
             ) from error
         if kind == "SQLITE_BUSY":

@@ -17,10 +17,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Self, TypeVar, assert_never
 
-import msgspec
 from sqlite_utils import Database
 
-from syncer.manifest import schema
+from syncer.manifest import rows, schema
 from syncer.manifest.copying import copy
 from syncer.manifest.faults import translated
 from syncer.manifest.reader import connect
@@ -32,7 +31,6 @@ from syncer.model import (
     Found,
     Gone,
     Hole,
-    Image,
     Introduced,
     Lost,
     Repaired,
@@ -127,10 +125,10 @@ class Manifest:
 
     async def workspaces(self) -> list[Workspace]:
         """Return the workspaces that this archive holds something of."""
-        rows = self._call(
+        found = self._call(
             lambda: list(self._db.query("select workspace_id, name from workspaces order by workspace_id"))
         )
-        return [Workspace(row["workspace_id"], row["name"]) for row in await rows]
+        return [Workspace(row["workspace_id"], row["name"]) for row in await found]
 
     async def hole(self, workspace_id: str) -> bool:
         """Say whether an earlier pass ended before it had settled all that it saw."""
@@ -158,7 +156,7 @@ class Manifest:
     async def revision(self, workspace_id: str, image_id: str, number: int) -> Revision | None:
         """Return what we remember of one revision."""
         key = [workspace_id, image_id, number]
-        row = await self._call(lambda: self._db.execute(SELECT_REVISION.format("main"), key).fetchone())
+        row = await self._call(lambda: self._db.execute(rows.SELECT_REVISION.format("main"), key).fetchone())
         return None if row is None else Revision(*row)
 
     async def document(self, workspace_id: str, image_id: str, revision: int) -> bytes:
@@ -207,25 +205,25 @@ class Manifest:
         run = self._db.conn.execute
         match change:
             case Stored(image, revision):
-                run(_UPSERT_IMAGE, _image_row(image, revision))
-                run(_INSERT_REVISION, _revision_row(image, revision))
-                run(_FORGET_FAILURE, (image.workspace_id, image.id))
+                run(rows.UPSERT_IMAGE, rows.image_row(image, revision))
+                run(rows.INSERT_REVISION, rows.revision_row(image, revision))
+                run(rows.FORGET_FAILURE, (image.workspace_id, image.id))
             case Failed(workspace_id, image_id, reason, at):
-                run(_UPSERT_FAILURE, (workspace_id, image_id, reason, at, at))
+                run(rows.UPSERT_FAILURE, (workspace_id, image_id, reason, at, at))
             case Gone(workspace_id, image_id, at):
-                run(_MARK_GONE, (at, workspace_id, image_id))
-                run(_FORGET_FAILURE, (workspace_id, image_id))
+                run(rows.MARK_GONE, (at, workspace_id, image_id))
+                run(rows.FORGET_FAILURE, (workspace_id, image_id))
             case Vanished(workspace_id, image_id) | Forgiven(workspace_id, image_id):
-                run(_FORGET_FAILURE, (workspace_id, image_id))
+                run(rows.FORGET_FAILURE, (workspace_id, image_id))
             case Introduced(workspace_id, name, folder):
-                run(_INTRODUCE, (workspace_id, name, folder))
+                run(rows.INTRODUCE, (workspace_id, name, folder))
             case Hole(workspace_id, is_open):
                 run("update workspaces set hole = ? where workspace_id = ?", (int(is_open), workspace_id))
             case Found(image, revision):
-                run(_UPSERT_IMAGE + " where excluded.revision > images.revision", _image_row(image, revision))
-                run(_INSERT_REVISION, _revision_row(image, revision))
+                run(rows.UPSERT_IMAGE + " where excluded.revision > images.revision", rows.image_row(image, revision))
+                run(rows.INSERT_REVISION, rows.revision_row(image, revision))
             case Lost(workspace_id, image_id, number, path, reason, at):
-                run(_INSERT_LOSS, (workspace_id, image_id, number, path, reason, at))
+                run(rows.INSERT_LOSS, (workspace_id, image_id, number, path, reason, at))
             case Repaired(path=path):
                 run("delete from losses where path = ?", (path,))
             case _:
@@ -290,84 +288,6 @@ class Manifest:
         counts = asdict(report)
         row = {name: counts[name] for name in REPORT_COLUMNS} | {"why": "; ".join(report.why) or None}
         await self._call(lambda: self._db.table("runs").update(row_id, row))
-
-
-SELECT_REVISION = (
-    "select workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar, fetched_at, run,"
-    " cast(document as blob) from {}.revisions where workspace_id = ? and image_id = ? and revision = ?"
-)
-_IMAGE_COLUMNS = (
-    "workspace_id, image_id, state, revision, created_at, updated_at, prompt, model, created_by, generation_id,"
-    " width, height, bytes, media_type, sha256, path, sidecar, first_seen"
-)
-_UPSERT_IMAGE = (
-    f"insert into images ({_IMAGE_COLUMNS}) values ({','.join('?' * 18)})"  # noqa: S608  our own columns
-    " on conflict (workspace_id, image_id) do update set state = 'live', gone_since = null, "
-    + ", ".join(
-        f"{name} = excluded.{name}"
-        for name in _IMAGE_COLUMNS.replace(" ", "").split(",")
-        if name not in {"workspace_id", "image_id", "state", "first_seen"}
-    )
-)
-_INSERT_REVISION = (
-    "insert or replace into revisions (workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar,"
-    " updated_at, fetched_at, run, document) values (?,?,?,?,?,?,?,?,?,?,?,?)"
-)
-_UPSERT_FAILURE = (
-    "insert into failures (workspace_id, image_id, reason, attempts, first_tried, last_tried) values (?,?,?,1,?,?)"
-    " on conflict (workspace_id, image_id) do update set"
-    " reason = excluded.reason, attempts = attempts + 1, last_tried = excluded.last_tried"
-)
-_INTRODUCE = (
-    "insert into workspaces (workspace_id, name, folder, hole) values (?,?,?,0)"
-    " on conflict (workspace_id) do update set name = coalesce(nullif(excluded.name, ''), name)"
-)
-_INSERT_LOSS = (
-    "insert or ignore into losses (workspace_id, image_id, revision, path, reason, found_at) values (?,?,?,?,?,?)"
-)
-_MARK_GONE = "update images set state = 'gone', gone_since = ? where workspace_id = ? and image_id = ?"
-_FORGET_FAILURE = "delete from failures where workspace_id = ? and image_id = ?"
-
-
-def _image_row(image: Image, revision: Revision) -> tuple[object, ...]:
-    return (
-        image.workspace_id,
-        image.id,
-        State.LIVE.value,
-        revision.number,
-        image.created_at,
-        image.updated_at,
-        image.prompt,
-        image.model,
-        image.created_by,
-        image.generation_id,
-        image.width,
-        image.height,
-        revision.size,
-        revision.media_type,
-        revision.sha256,
-        revision.path,
-        revision.sidecar,
-        revision.fetched_at,
-    )
-
-
-def _revision_row(image: Image, revision: Revision) -> tuple[object, ...]:
-    return (
-        revision.workspace_id,
-        revision.image_id,
-        revision.number,
-        revision.sha256,
-        revision.size,
-        revision.media_type,
-        revision.path,
-        revision.sidecar,
-        image.updated_at,
-        revision.fetched_at,
-        revision.run,
-        # As the sidecar has it, so that the one can be made from the other.
-        msgspec.json.format(revision.document, indent=-1).decode("utf-8", "replace"),
-    )
 
 
 def _open(path: Path) -> Database:

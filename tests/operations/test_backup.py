@@ -283,41 +283,10 @@ async def test_a_disk_below_its_reserve_stops_the_run_and_keeps_what_is_there(
     assert (await back_up(configured(archive={"reserve": 0}))).result.complete
 
 
-async def test_a_stopped_backup_keeps_what_was_finished(sim: Simulator, shelf: str, settings: Settings):
-    """Cancelled in the middle: what had arrived is durable, and the next run goes on from there."""
-    hanging = asyncio.Event()
-    slow = sim.workspaces[shelf].ids[-1]
-    sim.faults.on("content", faults.stall(hanging), image=slow)
-    arrived = asyncio.Event()
-    count = 0
-
-    def see(event: object) -> None:
-        nonlocal count
-        count += isinstance(event, PictureReceived)
-        if count == len(sim.workspaces[shelf]) - 1:
-            arrived.set()
-
-    task = asyncio.create_task(back_up(settings, watch=see))
-    await arrived.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    hanging.set()
-    sim.faults.clear()
-
-    assert len(rows(settings.archive.path, "images")) == len(sim.workspaces[shelf]) - 1
-    (run,) = rows(settings.archive.path, "runs")
-    assert not run["complete"]
-    ran = await back_up(settings)
-    assert (ran.report.new, ran.result.complete) == (1, True)
-
-
-async def test_a_quick_pass_closes_the_hole_that_a_stopped_one_left(sim: Simulator, shelf: str, tmp_path: Path):
-    """Known ground above a hole does not end a quick pass."""
-    sim.workspaces[shelf].add_many(450)
-    settings = settings_of(configure(sim, tmp_path, [shelf]))
+async def stopped_before(sim: Simulator, shelf: str, settings: Settings, last: str) -> None:
+    """Back up, and cancel when every image but the `last` one has arrived, which hangs."""
     hanging, others_arrived = asyncio.Event(), asyncio.Event()
-    sim.faults.on("content", faults.stall(hanging), image=sim.workspaces[shelf].ids[300])  # on the second page
+    sim.faults.on("content", faults.stall(hanging), image=last)
     arrived = 0
 
     def see(event: object) -> None:
@@ -333,6 +302,23 @@ async def test_a_quick_pass_closes_the_hole_that_a_stopped_one_left(sim: Simulat
         await task
     hanging.set()
     sim.faults.clear()
+
+
+async def test_a_stopped_backup_keeps_what_was_finished(sim: Simulator, shelf: str, settings: Settings):
+    """Cancelled in the middle: what had arrived is durable, and the next run goes on from there."""
+    await stopped_before(sim, shelf, settings, sim.workspaces[shelf].ids[-1])
+
+    assert len(rows(settings.archive.path, "images")) == len(sim.workspaces[shelf]) - 1
+    (run,) = rows(settings.archive.path, "runs")
+    assert not run["complete"]
+    ran = await back_up(settings)
+    assert (ran.report.new, ran.result.complete) == (1, True)
+
+
+async def test_a_quick_pass_closes_the_hole_that_a_stopped_one_left(sim: Simulator, shelf: str, settings: Settings):
+    """Known ground above a hole does not end a quick pass."""
+    sim.workspaces[shelf].add_many(450)
+    await stopped_before(sim, shelf, settings, sim.workspaces[shelf].ids[300])  # on the second page
     assert len(rows(settings.archive.path, "images")) == len(sim.workspaces[shelf]) - 1
 
     ran = await back_up(settings, quick=True)

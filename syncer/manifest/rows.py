@@ -1,0 +1,86 @@
+"""How changes become rows: the statements that write them, and their values in the statements' order."""
+
+from __future__ import annotations
+
+import msgspec
+
+from syncer.model import Image, Revision, State
+
+SELECT_REVISION = (
+    "select workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar, fetched_at, run,"
+    " cast(document as blob) from {}.revisions where workspace_id = ? and image_id = ? and revision = ?"
+)
+IMAGE_COLUMNS = (
+    "workspace_id, image_id, state, revision, created_at, updated_at, prompt, model, created_by, generation_id,"
+    " width, height, bytes, media_type, sha256, path, sidecar, first_seen"
+)
+UPSERT_IMAGE = (
+    f"insert into images ({IMAGE_COLUMNS}) values ({','.join('?' * 18)})"  # noqa: S608  our own columns
+    " on conflict (workspace_id, image_id) do update set state = 'live', gone_since = null, "
+    + ", ".join(
+        f"{name} = excluded.{name}"
+        for name in IMAGE_COLUMNS.replace(" ", "").split(",")
+        if name not in {"workspace_id", "image_id", "state", "first_seen"}
+    )
+)
+INSERT_REVISION = (
+    "insert or replace into revisions (workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar,"
+    " updated_at, fetched_at, run, document) values (?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+UPSERT_FAILURE = (
+    "insert into failures (workspace_id, image_id, reason, attempts, first_tried, last_tried) values (?,?,?,1,?,?)"
+    " on conflict (workspace_id, image_id) do update set"
+    " reason = excluded.reason, attempts = attempts + 1, last_tried = excluded.last_tried"
+)
+INTRODUCE = (
+    "insert into workspaces (workspace_id, name, folder, hole) values (?,?,?,0)"
+    " on conflict (workspace_id) do update set name = coalesce(nullif(excluded.name, ''), name)"
+)
+INSERT_LOSS = (
+    "insert or ignore into losses (workspace_id, image_id, revision, path, reason, found_at) values (?,?,?,?,?,?)"
+)
+MARK_GONE = "update images set state = 'gone', gone_since = ? where workspace_id = ? and image_id = ?"
+FORGET_FAILURE = "delete from failures where workspace_id = ? and image_id = ?"
+
+
+def image_row(image: Image, revision: Revision) -> tuple[object, ...]:
+    """Return the values of `UPSERT_IMAGE`."""
+    return (
+        image.workspace_id,
+        image.id,
+        State.LIVE.value,
+        revision.number,
+        image.created_at,
+        image.updated_at,
+        image.prompt,
+        image.model,
+        image.created_by,
+        image.generation_id,
+        image.width,
+        image.height,
+        revision.size,
+        revision.media_type,
+        revision.sha256,
+        revision.path,
+        revision.sidecar,
+        revision.fetched_at,
+    )
+
+
+def revision_row(image: Image, revision: Revision) -> tuple[object, ...]:
+    """Return the values of `INSERT_REVISION`."""
+    return (
+        revision.workspace_id,
+        revision.image_id,
+        revision.number,
+        revision.sha256,
+        revision.size,
+        revision.media_type,
+        revision.path,
+        revision.sidecar,
+        image.updated_at,
+        revision.fetched_at,
+        revision.run,
+        # As the sidecar has it, so that the one can be made from the other.
+        msgspec.json.format(revision.document, indent=-1).decode("utf-8", "replace"),
+    )

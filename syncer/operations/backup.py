@@ -66,7 +66,9 @@ class Backup:
         if self.complete:
             return 0
         silent = [error for error in self.errors if isinstance(error, Unavailable | UnexpectedAnswer)]
-        if self.down or (silent and len(silent) == len(self.reports)):
+        totals = self.totals
+        fruitless = not (totals["new"] or totals["changed"] or totals["unchanged"])
+        if (self.down and fruitless) or (silent and len(silent) == len(self.reports)):
             return Unavailable.exit_code
         return 3
 

@@ -81,7 +81,7 @@ def _never(workspace_id: str, name: str | None) -> Row:
 
 
 def _age(time: str | None, now: datetime) -> float | None:
-    return None if time is None else round((now - datetime.fromisoformat(time)).total_seconds())
+    return None if time is None else round((now - datetime.fromisoformat(time)).total_seconds(), 3)
 
 
 def _as_json(rows: list[Row], failures: list[Row], losses: list[Row], *, stale: bool) -> None:

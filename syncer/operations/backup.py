@@ -66,9 +66,7 @@ class Backup:
         if self.complete:
             return 0
         silent = [error for error in self.errors if isinstance(error, Unavailable | UnexpectedAnswer)]
-        totals = self.totals
-        fruitless = not (totals["new"] or totals["changed"] or totals["unchanged"])
-        if (self.down and fruitless) or (silent and len(silent) == len(self.reports)):
+        if self.down or (silent and len(silent) == len(self.reports)):
             return Unavailable.exit_code
         return 3
 
@@ -83,8 +81,25 @@ async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: W
             folder = await _introduced(rooms, workspace, proposed)
             await _go(BackupPass(rooms, workspace, folder, options, watch), result)
         await _copy_manifest(rooms, result)
+        result.down = await _silent(rooms, result)
     finally:
-        result.requests, result.down = rooms.service.requests, rooms.service.down
+        result.requests = rooms.service.requests
+
+
+async def _silent(rooms: Rooms, result: Backup) -> bool:
+    """Say whether the service itself has stopped answering; what keeps failing may be pictures alone."""
+    if not rooms.service.down:
+        return False
+    for report in result.reports:
+        for image_id in (await rooms.manifest.owed(report.workspace_id))[-1:]:
+            try:
+                await rooms.service.image(report.workspace_id, image_id)
+            except Refused:
+                return False
+            except SyncerError:
+                return True
+            return False
+    return True
 
 
 async def _copy_manifest(rooms: Rooms, result: Backup) -> None:
@@ -115,7 +130,7 @@ async def dry_run(rooms: Looking, wanted: Sequence[str], options: Options, watch
         for workspace in await _chosen(rooms, wanted, result):
             await _go(Pass(rooms, workspace, options, watch), result)
     finally:
-        result.requests, result.down = rooms.service.requests, rooms.service.down
+        result.requests = rooms.service.requests
 
 
 async def _go(one: Pass, result: Backup) -> None:

@@ -357,7 +357,7 @@ async def test_a_service_may_refuse_the_page_beyond_the_last(
 async def test_pictures_that_keep_failing_are_owed_and_the_run_has_finished(
     sim: Simulator, shelf: str, configured: Callable[..., Settings]
 ):
-    """Half of the pictures answer 500 for ever: exit code 3. With all of them the service kept failing: 8."""
+    """Pictures that answer 500 for ever: exit code 3. When their documents fail as well, the service is down: 8."""
     settings = configured(limits={"retries": 0, "downloads": 1})
     for image in sim.workspaces[shelf].ids[-9:]:  # the last ones asked for, one after the other
         sim.faults.on("content", faults.status(500), image=image)
@@ -368,6 +368,7 @@ async def test_pictures_that_keep_failing_are_owed_and_the_run_has_finished(
 
     sim.faults.clear()
     sim.faults.on("content", faults.status(500))
+    sim.faults.on("image", faults.reset())
     ran = await back_up(configured(limits={"retries": 0}, archive={"path": str(settings.archive.path) + "-2"}))
 
     assert (ran.report.failed, ran.result.exit_code) == (len(sim.workspaces[shelf]), 8)

@@ -188,6 +188,7 @@ async def test_a_second_process_is_6_and_names_the_holder(sim: Simulator, shelf:
         held.set()
         await go_on.wait()
 
+    outside.change("limits.stall_seconds", 120)  # on a slow machine the others take their time
     sim.faults.on("listing", faults.before(hold), times=1)
     async with outside.started("backup", "--json") as first:
         await asyncio.wait_for(held.wait(), 30)

@@ -9,31 +9,38 @@ from syncer.settings.loading import COMMANDS, example, find_config, load
 from syncer.settings.secrets import ClientCredentials, Secret, StaticToken, credentials
 from syncer.settings.tables import (
     ArchiveSettings,
+    DaemonSettings,
     LimitSettings,
+    NotifySettings,
     SafetySettings,
     ScheduleSettings,
     ServiceSettings,
     Settings,
+    WorkspaceSchedule,
     WorkspaceSettings,
 )
-from syncer.settings.values import parse_duration, parse_size
+from syncer.settings.values import parse_duration, parse_listen, parse_size
 
 __all__ = [
     "COMMANDS",
     "ArchiveSettings",
     "ClientCredentials",
+    "DaemonSettings",
     "LimitSettings",
+    "NotifySettings",
     "SafetySettings",
     "ScheduleSettings",
     "Secret",
     "ServiceSettings",
     "Settings",
     "StaticToken",
+    "WorkspaceSchedule",
     "WorkspaceSettings",
     "credentials",
     "example",
     "find_config",
     "load",
     "parse_duration",
+    "parse_listen",
     "parse_size",
 ]

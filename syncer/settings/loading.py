@@ -1,7 +1,7 @@
 """Find the configuration, lay file, environment and command line over each other, and judge the result at once.
 
-A value is repeated in a complaint only where it cannot be a secret: nothing of `[service]`, nothing unknown, no line
-of the file.
+A value is repeated in a complaint only where it cannot be a secret: nothing of `[service]` and `[notify]`, nothing
+unknown, no line of the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from syncer.errors import ConfigError
-from syncer.settings.tables import TABLES, WORKSPACE, Settings, clashing_credentials, clashing_workspaces
+from syncer.settings.tables import (
+    TABLES,
+    WORKSPACE,
+    WORKSPACE_SCHEDULE,
+    Settings,
+    clashing_credentials,
+    clashing_workspaces,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -30,8 +37,10 @@ COMMANDS = (
     *("upload", "trigger", "pause", "resume", "adopt"),
 )
 
-_PATHS = frozenset({"client_secret_file", "token_file", "ca_file", "path", "watch"})
+_PATHS = frozenset({"client_secret_file", "token_file", "ca_file", "path", "watch", "socket"})
 _LISTS = frozenset({"service.content_origins", "workspaces"})
+_SECRETS = frozenset({"service.client_secret", "notify.ping_url", "notify.webhook_url"})
+_MAY_BE_EMPTY = frozenset({"schedule.quick", "schedule.full", "schedule.verify", "schedule.jitter", "daemon.listen"})
 _NOT_IN_A_FILE = {
     "client_secret": "not kept in this file; use client_secret_file, client_secret_command or the variable "
     "SYNCER_SERVICE__CLIENT_SECRET",
@@ -137,8 +146,8 @@ class _Draft:
     def lay_environment(self, environ: Mapping[str, str]) -> None:
         for variable, name in _variables().items():
             text = environ.get(variable)
-            # An empty variable is one that is not set, but for schedules, where "" means never.
-            if text is None or (not text.strip() and not name.startswith("schedule.")):
+            # An empty variable is one that is not set, but where "" has a meaning: never, none, nowhere.
+            if text is None or (not text.strip() and name not in _MAY_BE_EMPTY):
                 continue
             self._put(name, text, Path.cwd(), variable)
 
@@ -147,7 +156,7 @@ class _Draft:
             table, _, key = name.partition(".")
             if value is None:
                 continue
-            if name == "service.client_secret":
+            if name in _SECRETS:
                 self.problems.append(f"{name}: not taken from the command line, which others on this machine can read")
             elif name != "workspaces" and key not in TABLES.get(table, ()):
                 self.problems.append(_unknown(name))
@@ -200,7 +209,7 @@ class _Draft:
                 want = "want a table"
             case _:  # the readers of `values`
                 want = str(error["ctx"]["error"])
-        shown = "" if path.startswith("service.") else f", got {_kind(error['input'])}"
+        shown = "" if path.startswith(("service.", "notify.")) else f", got {_kind(error['input'])}"
         origin = self.origins.get(path.partition("[")[0])
         return f"{path}: {want}{shown}" + (f" (from {origin})" if origin else "")
 
@@ -259,14 +268,21 @@ def _kind(value: object) -> str:
 
 def _unknown(path: str) -> str:
     parent, _, key = path.rpartition(".")
-    known = WORKSPACE if parent.startswith("workspaces") else TABLES.get(parent, (*TABLES, "workspaces"))
     elsewhere = [f"{table}.{key}" for table, keys in TABLES.items() if key in keys]
+    if not parent.startswith("workspaces"):
+        known = TABLES.get(parent, (*TABLES, "workspaces"))
+    elif parent.endswith(".schedule"):
+        known = WORKSPACE_SCHEDULE
+    else:
+        known = WORKSPACE
+        elsewhere = [f"{parent}.schedule.{key}"] if key in WORKSPACE_SCHEDULE else elsewhere
     close = [f"{parent}.{name}".lstrip(".") for name in get_close_matches(key, known, n=1, cutoff=0.7)]
     return f"{path}: not a setting" + "".join(f" (did you mean {name}?)" for name in (elsewhere + close)[:1])
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = [*(name.removeprefix("SYNCER_") for name in _variables()), "CONFIG", "SET", "LOG_LEVEL", "LOG_FORMAT", "CI"]
+    known += ["STATE", "REASON", "RUN"]  # what the command of [notify] is told
     options = tuple(f"{command.upper()}_" for command in COMMANDS)
     for variable in sorted(environ):
         name = variable.removeprefix("SYNCER_")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
 from syncer.errors import ConfigError
+from syncer.settings import values
 
 if TYPE_CHECKING:
     from syncer.settings.tables import ServiceSettings
@@ -86,6 +87,11 @@ def secret(value: object) -> Secret:
     if not text.isprintable():  # also the byte order mark that some editors put first
         raise ValueError("want a secret in one line, and this holds a line break or a control character")
     return Secret(text)
+
+
+def secret_address(value: object) -> Secret:
+    """Read an address that whoever knows it can use; `ValueError` where it is none, or would travel in the clear."""
+    return Secret(values.notice_address(value))
 
 
 def credentials(

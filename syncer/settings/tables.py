@@ -15,13 +15,15 @@ from typing import Annotated
 from pydantic import ConfigDict, PlainValidator, with_config
 
 from syncer.settings import values
-from syncer.settings.secrets import Secret, secret
-from syncer.settings.values import FULL, QUICK
+from syncer.settings.secrets import Secret, secret, secret_address
+from syncer.settings.values import FULL, LISTEN, QUICK
 
 _Address = Annotated[str, PlainValidator(values.api_address)]
 _Command = Annotated[str, PlainValidator(values.command)]
 _Count = Annotated[int, PlainValidator(values.whole(0))]
+_Delay = Annotated[float, PlainValidator(values.delay)]
 _Flag = Annotated[bool, PlainValidator(values.flag)]
+_Listen = Annotated[tuple[str, int], PlainValidator(values.listen)]
 _Location = Annotated[Path, PlainValidator(values.location)]
 _Number = Annotated[float, PlainValidator(values.number)]
 _Origin = Annotated[str, PlainValidator(values.origin)]
@@ -30,7 +32,9 @@ _Positive = Annotated[int, PlainValidator(values.whole(1))]
 _Schedule = Annotated[str, PlainValidator(values.schedule)]
 _Seconds = Annotated[float, PlainValidator(values.seconds)]
 _Secret = Annotated[Secret, PlainValidator(secret)]
+_SecretAddress = Annotated[Secret, PlainValidator(secret_address)]
 _Size = Annotated[int, PlainValidator(values.size)]
+_Socket = Annotated[Path, PlainValidator(values.socket)]
 _SomeSize = Annotated[int, PlainValidator(values.some_size)]
 _Text = Annotated[str, PlainValidator(values.text)]
 
@@ -88,21 +92,56 @@ class SafetySettings:
 @_strict
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """Each a cron line in UTC with the days of the week as names, an interval for `parse_duration`, or "" for never."""
+    """When `syncer run` does what.
+
+    Each kind of work has a cron line in UTC with the days of the week as names, an interval for `parse_duration`, or
+    "" for never. `jitter` is in seconds.
+    """
 
     quick: _Schedule = QUICK
     full: _Schedule = FULL
     verify: _Schedule = ""
+    jitter: _Delay = 30
+    verify_parts: _Positive = 30
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """Where `syncer run` answers: HTTP at host and port (None: nowhere), and a Unix socket (None: its usual place)."""
+
+    listen: _Listen | None = LISTEN
+    socket: _Socket | None = None
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """Who is told how `syncer run` fares; the addresses are secrets, since whoever knows one can use it."""
+
+    ping_url: _SecretAddress | None = None
+    webhook_url: _SecretAddress | None = None
+    command: _Command | None = None
+
+
+@_strict
+@dataclass(frozen=True, slots=True)
+class WorkspaceSchedule:
+    """Schedules of one workspace's own; None is what `[schedule]` says."""
+
+    quick: _Schedule | None = None
+    full: _Schedule | None = None
 
 
 @_strict
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """One workspace; the id `*` stands for every one that the credentials can reach."""
+    """One workspace; the id `*` stands for every one that the credentials can reach and that has no entry."""
 
     id: _Text
     name: _Text | None = None
     watch: _Location | None = None
+    schedule: WorkspaceSchedule = field(default_factory=WorkspaceSchedule)
 
 
 @_strict
@@ -114,6 +153,8 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     safety: SafetySettings = field(default_factory=SafetySettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    daemon: DaemonSettings = field(default_factory=DaemonSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     source: Path | None = None  # the file they came from
 
 
@@ -125,9 +166,12 @@ TABLES: dict[str, tuple[str, ...]] = {
         "limits": LimitSettings,
         "safety": SafetySettings,
         "schedule": ScheduleSettings,
+        "daemon": DaemonSettings,
+        "notify": NotifySettings,
     }.items()
 }
 WORKSPACE = tuple(option.name for option in fields(WorkspaceSettings))
+WORKSPACE_SCHEDULE = tuple(option.name for option in fields(WorkspaceSchedule))
 
 _CREDENTIALS = ("client_secret", "client_secret_file", "client_secret_command", "token_file")
 

@@ -1,4 +1,4 @@
-"""Read one setting's text as a value: sizes, durations, addresses, schedules.
+"""Read one setting's text as a value: sizes, durations, addresses, schedules, places to listen at.
 
 Each reader takes what a TOML file, an environment variable or the command line may hold, and gives the value or
 raises `ValueError` with what it wants ("want a whole number above 0"). No message repeats what was given: whether
@@ -18,11 +18,16 @@ from urllib.parse import SplitResult, urlsplit
 
 QUICK = "*/15 * * * *"
 FULL = "0 3 * * *"
+LISTEN = ("127.0.0.1", 9464)
 
+_DAY = 86_400
+_YEAR = 366 * _DAY
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,9})?"
 _SIZE = re.compile(rf"({_NUMBER})\s*(?:([kmgt])(i?))?b?", re.IGNORECASE | re.ASCII)
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>{_NUMBER})\s*{unit}\s*)?" for unit in _SECONDS), re.ASCII)
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII)
+_SOCKET_BYTES = 107  # Linux holds no longer path of a socket, beside the zero at its end
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAY_ITEM = re.compile(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-9]))?", re.ASCII)
 
@@ -102,6 +107,16 @@ def seconds(value: object) -> float:
     return length
 
 
+def delay(value: object) -> float:
+    """Read a duration of up to a day; 0 and "" are none."""
+    if isinstance(value, str) and not value.strip():
+        return 0.0
+    length = parse_duration(value) if isinstance(value, str) else number(value)
+    if length > _DAY:
+        raise ValueError("want a duration up to 1d, or 0 for none")
+    return length
+
+
 def flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -140,17 +155,58 @@ def location(value: object) -> Path:
     return path
 
 
+def socket(value: object) -> Path:
+    """Read a path that a Unix socket can have."""
+    path = location(value)
+    if len(bytes(path)) > _SOCKET_BYTES:
+        raise ValueError(f"want a path of at most {_SOCKET_BYTES} bytes; no socket has a longer one")
+    return path
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Read "127.0.0.1:9464", "localhost:0" or "[::1]:9464" as host and port; port 0 is any that is free."""
+    host, colon, digits = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else -1
+    if not colon or not 0 <= port < 1 << 16 or not _is_host(host, bracketed=bracketed):
+        raise ValueError("want host:port such as 127.0.0.1:9464 or [::1]:9464")
+    return host, port
+
+
+def _is_host(host: str, *, bracketed: bool) -> bool:
+    try:
+        return (ip_address(host).version == 6) == bracketed
+    except ValueError:  # a name; its last part is no number, or it would be an address with a slip in it
+        return not bracketed and bool(_HOST.fullmatch(host)) and not host.rpartition(".")[2].isdigit()
+
+
+def listen(value: object) -> tuple[str, int] | None:
+    """Read where to listen; "" is nowhere."""
+    if not isinstance(value, str):
+        raise ValueError('want host:port such as 127.0.0.1:9464, or ""')
+    return parse_listen(value) if value.strip() else None
+
+
 def api_address(value: object) -> str:
     """Read an address that is given the token or the secret, so it is https unless it stays on this machine."""
-    parts = _address(value)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        raise ValueError("want https: over http the credentials would travel in the clear")
+    parts = _bare_address(value)
+    _keep_private(parts, "the credentials")
     return parts.geturl().rstrip("/")
+
+
+def notice_address(value: object) -> str:
+    """Read an address that is a secret itself, as those of webhooks are: it may have a query, a user, a password."""
+    parts = _address(value)
+    _keep_private(parts, "the address, which is a secret,")
+    if "#" in str(value):
+        raise ValueError("want no fragment in the address: what stands behind # is not sent")
+    return str(value)  # to the letter: whoever gave it out knows what its parts mean
 
 
 def origin(value: object) -> str:
     """Read scheme, host and port, such as `https://storage.googleapis.com`."""
-    parts = _address(value)
+    parts = _bare_address(value)
     if parts.path not in ("", "/"):
         raise ValueError("want an origin alone, such as https://storage.googleapis.com, without a path")
     return f"{parts.scheme}://{parts.netloc.lower()}"
@@ -168,11 +224,21 @@ def _address(value: object) -> SplitResult:
         raise ValueError(want) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(want)
+    return parts
+
+
+def _bare_address(value: object) -> SplitResult:
+    parts = _address(value)
     if "@" in parts.netloc:
         raise ValueError("want no user or password in the address")
-    if "?" in value or "#" in value:
+    if "?" in str(value) or "#" in str(value):
         raise ValueError("want no query or fragment in the address")
     return parts
+
+
+def _keep_private(parts: SplitResult, what: str) -> None:
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise ValueError(f"want https: over http {what} would travel in the clear")
 
 
 def _is_loopback(host: str) -> bool:
@@ -206,11 +272,11 @@ def schedule(value: object) -> str:
 
 def _interval(line: str) -> str:
     try:
-        if line[-1].isalpha() and parse_duration(line) >= 1:  # a bare number says nothing of its unit
+        if line[-1].isalpha() and 1 <= parse_duration(line) <= _YEAR:  # a bare number says nothing of its unit
             return line
     except ValueError:
         pass
-    raise ValueError('want a cron line of five fields such as "0 3 * * *", an interval from "1s" up, or ""')
+    raise ValueError('want a cron line of five fields such as "0 3 * * *", an interval from "1s" to "366d", or ""')
 
 
 def _weekdays(item: str) -> str:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from syncer.settings import (
     ArchiveSettings,
+    DaemonSettings,
     LimitSettings,
+    NotifySettings,
     SafetySettings,
     ScheduleSettings,
     ServiceSettings,
+    WorkspaceSchedule,
     WorkspaceSettings,
     example,
     load,
@@ -30,10 +33,27 @@ def test_example_shows_the_defaults(tmp_path: Path) -> None:
     assert settings.limits == LimitSettings()
     assert settings.safety == SafetySettings()
     assert settings.schedule == ScheduleSettings()
+    assert settings.daemon == DaemonSettings()
+    assert settings.notify == NotifySettings()
     assert settings.workspaces == (WorkspaceSettings("*"),)
     assert settings.service == ServiceSettings(
         client_id="my-client-id", client_secret_file=Path("/etc/syncer/client_secret")
     )
+
+
+def test_every_value_of_the_example_can_be_used(tmp_path: Path) -> None:
+    """Also those that are commented out: whoever takes the mark away gets what the sentence says."""
+    path = tmp_path / "syncer.toml"
+    live = re.sub(r"^# (\[\[workspaces\]\]|\w+ = .+)$", r"\1", example(), flags=re.MULTILINE)
+    path.write_text(re.sub(r"^(client_secret_command|token_file) = .+$", "", live, flags=re.MULTILINE))
+
+    settings, _ = load(path, {})
+
+    assert settings.daemon.socket == Path("/run/syncer/control.sock")
+    assert settings.notify.ping_url is not None
+    assert settings.notify.webhook_url is not None
+    assert settings.notify.command == "/usr/local/bin/tell-the-team --urgent"
+    assert settings.workspaces[1].schedule == WorkspaceSchedule("5m", "0 4 * * *")
 
 
 def test_example_has_every_option_with_a_sentence() -> None:

@@ -1,4 +1,4 @@
-"""From a file, the environment and the command line to settings, or to all the complaints at once."""
+"""From a file, the environment and the command line to settings."""
 
 import json
 import pickle
@@ -8,46 +8,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from settings_parts import CANARY, ENOUGH, assert_silent, loaded, refused, written
 
 from syncer.errors import ConfigError
 from syncer.settings import (
     ArchiveSettings,
+    DaemonSettings,
     LimitSettings,
+    NotifySettings,
+    ScheduleSettings,
+    Secret,
     Settings,
+    WorkspaceSchedule,
     WorkspaceSettings,
     load,
 )
-
-CANARY = "c4n4ry-s3cr3t"
-WANT_SCHEDULE = 'want a cron line of five fields such as "0 3 * * *", an interval from "1s" up, or ""'
-WANT_WORKSPACES = 'workspaces: missing; name at least one, or "*" for every one that the credentials can reach'
-ENOUGH = '[archive]\npath = "kept"\n[[workspaces]]\nid = "one"\n'
-
-
-def written(folder: Path, text: str) -> Path:
-    path = folder / "syncer.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def loaded(folder: Path, text: str = ENOUGH, environ: dict[str, str] | None = None, **overrides: object) -> Settings:
-    named = {name.replace("__", "."): value for name, value in overrides.items()}
-    return load(written(folder, text), environ or {}, named)[0]
-
-
-def refused(folder: Path, text: str, environ: dict[str, str] | None = None, **overrides: object) -> tuple[str, ...]:
-    with pytest.raises(ConfigError) as caught:
-        loaded(folder, text, environ, **overrides)
-    assert_silent(caught.value)
-    return caught.value.problems
-
-
-def assert_silent(error: ConfigError) -> None:
-    """Nothing that a traceback or a log could print of the error holds the canary."""
-    assert CANARY not in f"{error} {error.hint} {error.problems} {error.facts}"
-    cause = error.__cause__
-    assert cause is None or isinstance(cause, OSError)
-
 
 # --- layers -------------------------------------------------------------------------------------------
 
@@ -97,7 +72,7 @@ def test_environment_alone_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_every_value_of_the_environment_is_read_as_its_kind(tmp_path: Path) -> None:
     """Text from a variable becomes a size, a duration, a truth, a list as the option wants it."""
-    rows = [{"id": "two", "name": "brand", "watch": "/srv/drop"}]
+    rows = [{"id": "two", "name": "brand", "watch": "/srv/drop", "schedule": {"full": "1d"}}]
     environ = {
         "SYNCER_SERVICE__URL": "http://127.0.0.1:1/api/",
         "SYNCER_SERVICE__CONTENT_ORIGINS": "https://a.example,https://b.example/",
@@ -107,6 +82,12 @@ def test_every_value_of_the_environment_is_read_as_its_kind(tmp_path: Path) -> N
         "SYNCER_LIMITS__REQUESTS_PER_SECOND": "2.5",
         "SYNCER_LIMITS__STALL_SECONDS": "2m",
         "SYNCER_SCHEDULE__QUICK": "",
+        "SYNCER_SCHEDULE__JITTER": "1m",
+        "SYNCER_SCHEDULE__VERIFY_PARTS": "7",
+        "SYNCER_DAEMON__LISTEN": "[::1]:0",
+        "SYNCER_DAEMON__SOCKET": "/run/me.sock",
+        "SYNCER_NOTIFY__PING_URL": f"https://hc.example/{CANARY}",
+        "SYNCER_NOTIFY__COMMAND": "tell 'the team'",
         "SYNCER_WORKSPACES": json.dumps(rows),
     }
 
@@ -118,19 +99,60 @@ def test_every_value_of_the_environment_is_read_as_its_kind(tmp_path: Path) -> N
     assert settings.service.client_secret.reveal() == CANARY
     assert settings.archive == ArchiveSettings(tmp_path / "kept", 10_000_000, sidecars=False)
     assert settings.limits == LimitSettings(requests_per_second=2.5, stall_seconds=120)
-    assert settings.schedule.quick == ""
-    assert settings.workspaces == (WorkspaceSettings("two", "brand", Path("/srv/drop")),)
+    assert settings.schedule == ScheduleSettings(quick="", jitter=60, verify_parts=7)
+    assert settings.daemon == DaemonSettings(("::1", 0), Path("/run/me.sock"))
+    assert settings.notify == NotifySettings(ping_url=Secret(f"https://hc.example/{CANARY}"), command="tell 'the team'")
+    assert settings.workspaces == (WorkspaceSettings("two", "brand", Path("/srv/drop"), WorkspaceSchedule(full="1d")),)
 
 
 def test_empty_variable_is_one_that_is_not_set(tmp_path: Path) -> None:
-    """Compose files hand over `X=` for what nobody has set; only a schedule can be empty."""
-    environ = {"SYNCER_LIMITS__DOWNLOADS": "", "SYNCER_SERVICE__CLIENT_ID": " ", "SYNCER_SCHEDULE__FULL": ""}
+    """Compose files hand over `X=` for what nobody has set; it counts only where "" has a meaning of its own."""
+    environ = {
+        "SYNCER_LIMITS__DOWNLOADS": "",
+        "SYNCER_SERVICE__CLIENT_ID": " ",
+        "SYNCER_SCHEDULE__FULL": "",
+        "SYNCER_SCHEDULE__JITTER": "",
+        "SYNCER_SCHEDULE__VERIFY_PARTS": "",
+        "SYNCER_DAEMON__LISTEN": "",
+        "SYNCER_DAEMON__SOCKET": "",
+        "SYNCER_NOTIFY__PING_URL": "",
+    }
 
     settings = loaded(tmp_path, ENOUGH, environ)
 
     assert settings.limits == LimitSettings()
     assert settings.service.client_id is None
-    assert settings.schedule.full == ""
+    assert settings.schedule == ScheduleSettings(full="", jitter=0)
+    assert settings.daemon == DaemonSettings(listen=None)
+    assert settings.notify == NotifySettings()
+
+
+def test_workspace_may_have_schedules_of_its_own(tmp_path: Path) -> None:
+    """An inline table; what it leaves out is inherited, "" is never, and days become names as elsewhere."""
+    text = """
+        [archive]
+        path = "kept"
+        [[workspaces]]
+        id = "one"
+        schedule = { quick = "5m", full = "0 4 * * 0" }
+        [[workspaces]]
+        id = "two"
+        schedule = { quick = "" }
+        [[workspaces]]
+        id = "*"
+        schedule = { full = "1d" }
+    """
+
+    assert [row.schedule for row in loaded(tmp_path, text).workspaces] == [
+        WorkspaceSchedule("5m", "0 4 * * sun"),
+        WorkspaceSchedule(quick=""),
+        WorkspaceSchedule(full="1d"),
+    ]
+
+
+def test_socket_counts_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    """As every path does."""
+    assert loaded(tmp_path, ENOUGH + "[daemon]\nsocket = 's'\n").daemon.socket == tmp_path / "s"
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,250 +168,14 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_settings_are_frozen_and_show_no_secret(tmp_path: Path) -> None:
     """They may be printed, and can neither be changed nor written down with the secret."""
-    settings = loaded(tmp_path, ENOUGH, {"SYNCER_SERVICE__CLIENT_SECRET": CANARY})
+    notify = f"[notify]\nping_url = 'https://me:{CANARY}@hc.example'\nwebhook_url = 'https://hook.example/?{CANARY}'\n"
+    settings = loaded(tmp_path, ENOUGH + notify, {"SYNCER_SERVICE__CLIENT_SECRET": CANARY})
 
     assert CANARY not in f"{settings} {settings!r}"
     with pytest.raises(FrozenInstanceError):
         settings.limits.downloads = 1  # type: ignore[misc]  # the point of the test
     with pytest.raises(TypeError):
         pickle.dumps(settings)
-
-
-# --- complaints ---------------------------------------------------------------------------------------
-
-
-def test_all_problems_come_at_once_each_with_its_path(tmp_path: Path) -> None:
-    """One reading shows everything that is to be mended, layer by layer."""
-    text = """
-        [servise]
-        [service]
-        url = "http://example.com"
-        [limits]
-        dowloads = 3
-        downloads = "many"
-        [safety]
-        max_gone_percent = 101
-        [[workspaces]]
-        id = "one"
-        nmae = "brand"
-        [[workspaces]]
-        id = "one"
-    """
-
-    assert refused(tmp_path, text, {"SYNCER_LIMITS__UPLOADS": "0"}) == (
-        "servise: not a setting (did you mean service?)",
-        "archive.path: missing",
-        "workspaces[0].nmae: not a setting (did you mean workspaces[0].name?)",
-        "service.url: want https: over http the credentials would travel in the clear",
-        "limits.downloads: want a whole number above 0, got 'many'",
-        "limits.uploads: want a whole number above 0, got '0' (from SYNCER_LIMITS__UPLOADS)",
-        "limits.dowloads: not a setting (did you mean limits.downloads?)",
-        "safety.max_gone_percent: want a number from 0 to 100, got 101",
-        "workspaces[1].id: 'one' is workspaces[0].id already",
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("[limits]\ndownloads = 0", "limits.downloads: want a whole number above 0, got 0"),
-        ("[limits]\ndownloads = true", "limits.downloads: want a whole number above 0, got true"),
-        ("[limits]\ndownloads = 1.5", "limits.downloads: want a whole number above 0, got 1.5"),
-        ("[limits]\ndownloads = []", "limits.downloads: want a whole number above 0, got a list"),
-        ("[limits]\nretries = -1", "limits.retries: want a whole number, 0 or more, got -1"),
-        ("[limits]\nretry_seconds = 0", "limits.retry_seconds: want a duration above 0, got 0"),
-        (
-            "[limits]\nstall_seconds = '1y'",
-            "limits.stall_seconds: want a duration such as 90s, 15m, 26h or 1d, got '1y'",
-        ),
-        ("[limits]\nrequests_per_second = inf", "limits.requests_per_second: want a number, 0 or more, got inf"),
-        ("[limits]\nrequests_per_second = nan", "limits.requests_per_second: want a number, 0 or more, got nan"),
-        ("[limits]\nimage_bytes = '0'", "limits.image_bytes: want a size above 0, got '0'"),
-        ("[limits]\nimage_bytes = 'big'", "limits.image_bytes: want a size such as 500k, 256MiB or 1GiB, got 'big'"),
-        (
-            "[safety]\nmax_gone_items = 2020-01-01",
-            "safety.max_gone_items: want a whole number, 0 or more, got another kind of value",
-        ),
-        (
-            f"[limits]\nrequests_per_second = 0x{'f' * 9000}",
-            "limits.requests_per_second: want a number, 0 or more, got a number beyond all use",
-        ),
-        ("[schedule]\nfull = 'daily'", f"schedule.full: {WANT_SCHEDULE}, got 'daily'"),
-        (
-            "[service]\ncontent_origins = ['https://a.example', 5]",
-            "service.content_origins[1]: want an address such as https://host/path",
-        ),
-        ("[service]\ncontent_origins = 'https://a.example'", "service.content_origins: want a list"),
-        ("[service]\nca_file = ''", "service.ca_file: want a path"),
-        (
-            "[service]\nclient_secret_command = 'pass \"open'",
-            "service.client_secret_command: want a command line; a quotation mark is left open",
-        ),
-        ("[limits]\ntimeout = 5", "limits.timeout: not a setting"),
-        ("[limits]\nreserve = 5", "limits.reserve: not a setting (did you mean archive.reserve?)"),
-        ("[source]", "source: not a setting"),
-        ("[[workspaces]]\nid = ''", "workspaces[1].id: want one line of text without spaces around it, got ''"),
-        ("[[workspaces]]\nname = 'x'", "workspaces[1].id: missing"),
-        (
-            "[[workspaces]]\nid = 'two'\nname = 5",
-            "workspaces[1].name: want one line of text without spaces around it, got 5",
-        ),
-        ("[[workspaces]]\nid = 'two'\nname = 'one'", "workspaces[1].name: 'one' is workspaces[0].id already"),
-        ("[[workspaces]]\nid = '*'\n[[workspaces]]\nid = '*'", "workspaces[2].id: '*' is workspaces[1].id already"),
-        (
-            "[[workspaces]]\nid = '*'\nname = 'all'",
-            'workspaces[1].name: "*" stands for many; give the workspace an entry of its own',
-        ),
-        (
-            "[[workspaces]]\nid = '*'\nwatch = '/in'",
-            'workspaces[1].watch: "*" stands for many; give the workspace an entry of its own',
-        ),
-        ("[[workspaces]]\nid = 'two'\nwatch = 'kept/in'", "workspaces[1].watch: overlaps archive.path"),
-        ("[[workspaces]]\nid = 'two'\nwatch = 'x/../.'", "workspaces[1].watch: overlaps archive.path"),
-        (
-            "[[workspaces]]\nid = 'two'\nwatch = 'in'\n[[workspaces]]\nid = 'three'\nwatch = 'in/deep'",
-            "workspaces[2].watch: overlaps workspaces[1].watch",
-        ),
-    ],
-)
-def test_one_mistake_makes_one_complaint(tmp_path: Path, text: str, problem: str) -> None:
-    """The path, what is wanted instead, and what was there."""
-    assert refused(tmp_path, ENOUGH + text) == (problem,)
-
-
-def test_a_name_may_be_the_workspaces_own_id(tmp_path: Path) -> None:
-    """Only somebody else's id or name is taken."""
-    settings = loaded(tmp_path, ENOUGH + 'name = "one"\n[[workspaces]]\nid = "*"\n')
-
-    assert [workspace.name for workspace in settings.workspaces] == ["one", None]
-
-
-@pytest.mark.parametrize(
-    ("rows", "problem"),
-    [
-        ("workspaces = []", WANT_WORKSPACES),
-        ("", WANT_WORKSPACES),
-        ("[workspaces]\nid = 'x'", "workspaces: want [[workspaces]], a list of tables, got a table"),
-        ("workspaces = ['x']", "workspaces[0]: want a table, got 'x'"),
-    ],
-)
-def test_workspaces_are_a_list_of_tables(tmp_path: Path, rows: str, problem: str) -> None:
-    """At least one is named, each in a table of its own."""
-    assert refused(tmp_path, rows, {"SYNCER_ARCHIVE__PATH": "/kept"}) == (problem,)
-
-
-def test_workspaces_of_the_environment_name_the_variable(tmp_path: Path) -> None:
-    """A list that cannot be read is not taken for an empty one."""
-    assert refused(tmp_path, ENOUGH, {"SYNCER_WORKSPACES": '[{"id": '}) == (
-        "workspaces: want a list in JSON, or split by commas (from SYNCER_WORKSPACES)",
-    )
-    assert refused(tmp_path, ENOUGH, {"SYNCER_WORKSPACES": '[{"id": 5}]'}) == (
-        "workspaces[0].id: want one line of text without spaces around it, got 5 (from SYNCER_WORKSPACES)",
-    )
-
-
-def test_unknown_override_is_a_complaint_like_any_other(tmp_path: Path) -> None:
-    """The command line has no names of its own."""
-    assert refused(tmp_path, ENOUGH, limits__dowloads=3, archives__path="x") == (
-        "limits.dowloads: not a setting (did you mean limits.downloads?)",
-        "archives.path: not a setting (did you mean archive.path?)",
-    )
-
-
-def test_unknown_variables_are_warned_of(tmp_path: Path) -> None:
-    """A variable with a slip in its name would else be ignored in silence; options of commands are known elsewhere."""
-    environ = {
-        "SYNCER_LIMITS__DOWLOADS": CANARY,
-        "SYNCER_SERVICE_URL": CANARY,
-        "SYNCER_XYZ": CANARY,
-        "SYNCER_CONFIG": "x",
-        "SYNCER_LOG_LEVEL": "info",
-        "SYNCER_SET": "limits.downloads=8",
-        "SYNCER_BACKUP_DRY_RUN": "1",
-        "SYNCER_STATUS_MAX_AGE": "26h",
-        "PATH": "/bin",
-    }
-
-    _, warnings = load(written(tmp_path, ENOUGH), environ)
-
-    assert warnings == (
-        "SYNCER_LIMITS__DOWLOADS: not a variable of syncer (did you mean SYNCER_LIMITS__DOWNLOADS?)",
-        "SYNCER_SERVICE_URL: not a variable of syncer (did you mean SYNCER_SERVICE__URL?)",
-        "SYNCER_XYZ: not a variable of syncer",
-    )
-
-
-# --- secrets ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"[service]\nclient_secret = '{CANARY}'",
-        f"[service]\ntoken = '{CANARY}'",
-        f"[service]\nclientsecret = '{CANARY}'",
-        f"[service]\nclient_id = ['{CANARY}']",
-        f"[service]\nclient_id = '{CANARY}\\u0000'".replace("'", '"'),
-        f"[service]\nclient_id = {{ client_secret = '{CANARY}' }}",
-        f"[service]\nclient_secret_file = {{ value = '{CANARY}' }}",
-        f"[service]\ncontent_origins = '{CANARY}'",
-        f"[service]\ncontent_origins = ['{CANARY}']",
-        f"[service]\nurl = 'https://me:{CANARY}@example.com'",
-        f"[service]\ntoken_url = 'https://example.com/?secret={CANARY}'",
-        f"[limits]\ndownloads = {{ client_secret = '{CANARY}' }}",
-        f"[limits]\ndownloads = ['{CANARY}']",
-        f"[archive.service]\nclient_secret = '{CANARY}'",
-        f"[sevrice]\nclient_secret = '{CANARY}'",
-        f"[[workspaces]]\nid = 'x'\nclient_secret = '{CANARY}'",
-    ],
-)
-def test_no_complaint_repeats_what_may_be_a_secret(tmp_path: Path, text: str) -> None:
-    """A secret in the wrong place is found out without being shown."""
-    assert refused(tmp_path, ("" if "[archive" in text else ENOUGH) + text)
-
-
-@pytest.mark.parametrize("text", [f"service = '{CANARY}'", f"client_secret = '{CANARY}'", f"service = ['{CANARY}']"])
-def test_no_complaint_repeats_a_secret_outside_every_table(tmp_path: Path, text: str) -> None:
-    """The same before the first table begins."""
-    assert refused(tmp_path, f"{text}\n{ENOUGH}")
-
-
-def test_client_secret_is_kept_out_of_the_file_and_the_command_line(tmp_path: Path) -> None:
-    """The complaint says where the secret may be kept instead."""
-    [in_file] = refused(tmp_path, f"{ENOUGH}[service]\nclient_secret = '{CANARY}'")
-    [on_line] = refused(tmp_path, ENOUGH, service__client_secret=CANARY)
-
-    assert in_file == (
-        "service.client_secret: not kept in this file; use client_secret_file, client_secret_command or the variable "
-        "SYNCER_SERVICE__CLIENT_SECRET"
-    )
-    assert on_line.startswith("service.client_secret: not taken from the command line")
-
-
-def test_secret_of_the_environment_is_one_line(tmp_path: Path) -> None:
-    """A second line would be sent, or cut off, unseen."""
-    assert refused(tmp_path, ENOUGH, {"SYNCER_SERVICE__CLIENT_SECRET": f"{CANARY}\nmore"}) == (
-        "service.client_secret: want a secret in one line, and this holds a line break or a control character "
-        "(from SYNCER_SERVICE__CLIENT_SECRET)",
-    )
-
-
-@pytest.mark.parametrize(
-    ("service", "environ", "sources"),
-    [
-        ("client_secret_file='f'\nclient_secret_command='c'", {}, "client_secret_file and client_secret_command"),
-        ("client_secret_file='f'\ntoken_file='t'", {}, "client_secret_file and token_file"),
-        ("client_id='i'\ntoken_file='t'", {}, "token_file and client_id"),
-        ("client_secret_file='f'", {"SYNCER_SERVICE__CLIENT_SECRET": CANARY}, "client_secret and client_secret_file"),
-    ],
-)
-def test_two_sources_of_credentials_are_one_too_many(
-    tmp_path: Path, service: str, environ: dict[str, str], sources: str
-) -> None:
-    """Nobody should have to guess which secret is in use."""
-    assert refused(tmp_path, f"{ENOUGH}[service]\n{service}", environ) == (
-        f"service: want one source of credentials, got {sources}",
-    )
 
 
 # --- the file -----------------------------------------------------------------------------------------

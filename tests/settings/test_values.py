@@ -1,6 +1,7 @@
 """What one setting's text means."""
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,7 @@ def test_schedule_days_of_the_week_become_names(given_line: str, kept: str) -> N
         ("0 3 * * 8", "five fields"),
         ("15", "an interval"),
         ("0s", "an interval"),
+        ("367d", "an interval"),
         ("0 0 30 2 *", "never comes"),
         ("0 3 1 * 1", "not both"),
         ("0 3 * * 5-1", "rising order"),
@@ -186,3 +188,83 @@ def test_origin_has_no_path() -> None:
     for wrong in ("https://storage.example/bucket", "*", "storage.example"):
         with pytest.raises(ValueError, match="such as https://"):
             values.origin(wrong)
+
+
+@pytest.mark.parametrize(
+    ("url", "want"),
+    [
+        ("http://hc.example/id", "in the clear"),
+        ("https://hook.example/#id", "no fragment"),
+        ("https://hook.example:port/", "an address such as"),
+        ("https://hook.example/a b", "an address such as"),
+        ("mailto:me@example.com", "an address such as"),
+        (None, "an address such as"),
+    ],
+)
+def test_address_of_a_notice_is_as_private_as_a_secret(url: object, want: str) -> None:
+    """It may hold a query or a password, and so it goes over http on this machine alone."""
+    for kept in ("https://me:pass@HOOK.example/?key=1", "http://localhost:1/id/", "https://hc.example"):
+        assert values.notice_address(kept) == kept
+    with pytest.raises(ValueError, match=want):
+        values.notice_address(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        (" 0.0.0.0:80 ", ("0.0.0.0", 80)),
+        ("localhost:0", ("localhost", 0)),
+        ("metrics-1.example.com:65535", ("metrics-1.example.com", 65535)),
+        ("[::1]:9464", ("::1", 9464)),
+        ("", None),
+        (" ", None),
+    ],
+)
+def test_place_to_listen_is_a_host_and_a_port(text: str, place: tuple[str, int] | None) -> None:
+    """An IPv6 address stands in brackets; port 0 is any free one, and no text at all is nowhere."""
+    assert values.listen(text) == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["9464", ":9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:http"],
+        *["::1:9464", "[127.0.0.1]:1", "[::1]", "[localhost]:1", "300.0.0.1:1", "1.2.3:1", "*:1", "a b:1", "-a:1"],
+        *["http://localhost:1", "me@localhost:1", "localhost:1/metrics", "\u0663.example:1", "localhost:\u0663"],
+    ],
+)
+def test_place_to_listen_that_leaves_a_doubt_is_refused(text: str) -> None:
+    """A daemon that answers elsewhere than it was told looks dead, or is open to others."""
+    with pytest.raises(ValueError, match=r"^want host:port such as 127\.0\.0\.1:9464 or \[::1\]:9464$"):
+        values.parse_listen(text)
+
+
+@given(st.text() | st.from_regex(r"\[?[0-9a-f:.]{0,9}\]?:[0-9]{0,6}", fullmatch=True))
+def test_any_text_is_a_place_to_listen_or_a_value_error(text: str) -> None:
+    """No text gives a port that there is not, or another error."""
+    try:
+        host, port = values.parse_listen(text)
+    except ValueError as error:
+        assert str(error).startswith("want ")
+    else:
+        assert host
+        assert 0 <= port < 65536
+
+
+def test_jitter_may_be_none_and_at_most_a_day() -> None:
+    """Both 0 and "" are none; a start that is put off for longer would not come in its turn."""
+    assert [values.delay(given) for given in ("30s", 90, "1d", 0, "", " ", "0s")] == [30, 90, 86_400, 0, 0, 0, 0]
+    for wrong in ("86401s", 86_401, float("inf"), True, None, "9" * 12 + "w"):
+        with pytest.raises(ValueError, match=r"^want a "):
+            values.delay(wrong)
+
+
+def test_socket_has_a_path_that_fits_into_an_address() -> None:
+    """The system would refuse a longer one at the start, when nobody thinks of the configuration any more."""
+    fits = "/" + "s" * 106
+
+    assert values.socket(fits) == Path(fits)
+    for wrong in (fits + "s", "/" + "\u00e4" * 54):
+        with pytest.raises(ValueError, match="at most 107 bytes"):
+            values.socket(wrong)

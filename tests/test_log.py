@@ -1,11 +1,14 @@
-"""Nothing secret is printed: not in lines for people, not in JSON, not by a library, not in a traceback."""
+"""Nothing secret is printed: not in lines for people, not in JSON, not to journald, not by a library or a traceback."""
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -28,17 +31,32 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["console", "json"])
-def printed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Configure the log in one of its forms; call for what it has written to stderr since."""
-    log.configure(level="debug", json=request.param == "json")
+@pytest.fixture(params=["console", "json", "journald", "no journald"])
+def printed(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[[], str]]:
+    """Configure the log in one of its forms; call for what it has written, all of it, since."""
+    form = request.param
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        if form == "journald":
+            journald.bind(str(tmp_path / "journal"))
+        journald.setblocking(False)
+        log.configure(
+            level="debug", json=form == "json", journal=tmp_path / "journal" if form.endswith("journald") else None
+        )
 
-    def read() -> str:
-        out, err = capsys.readouterr()
-        assert out == "", "logs belong on stderr"
-        return err
+        def read() -> str:
+            out, err = capsys.readouterr()
+            assert out == "", "logs belong on stderr"
+            assert form != "journald" or err == "", "what journald took is not said twice"
+            try:
+                while form == "journald":
+                    err += journald.recv(1 << 20).decode()
+            except BlockingIOError:
+                pass
+            return err
 
-    return read
+        yield read
 
 
 # --- what looks like a secret -------------------------------------------------------------------------
@@ -193,6 +211,44 @@ def test_a_traceback_shows_no_secret_and_no_locals(printed: Callable[[], str], o
     assert in_the_frame not in text
 
 
+def only_ours() -> None:
+    """Take away the handlers of the tests' own runner: they raise where ours must not."""
+    root = logging.getLogger()
+    root.handlers[:] = [handler for handler in root.handlers if type(handler).__module__ == log.__name__]
+
+
+def test_a_line_that_cannot_be_made_shows_no_arguments(printed: Callable[[], str]):
+    """The standard library would print them, unredacted; we say whose line it was."""
+    only_ours()
+    log.redact.learn(SECRET)
+
+    logging.getLogger("some.package").warning("%d images", SECRET)
+
+    text = printed()
+    assert "log.unreadable" in text
+    assert "some.package" in text
+    assert "TypeError" in text
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize("journald", [True, False], ids=["no journald", "console"])
+def test_a_stderr_that_cannot_be_written_shows_no_arguments(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, journald: bool
+):
+    """Whatever is the matter with it, the record's arguments are not shown instead, and nobody is disturbed."""
+    log.configure(journal=tmp_path / "nowhere" if journald else None)
+    only_ours()
+    log.redact.learn(SECRET)
+    written = io.BytesIO()
+    ascii_only = io.TextIOWrapper(written, encoding="ascii")
+    monkeypatch.setattr(sys, "stderr", ascii_only)
+
+    logging.getLogger("some.package").warning("ä %s", SECRET)
+    ascii_only.flush()
+
+    assert written.getvalue() == b""
+
+
 def test_json_lines_are_json(capsys: pytest.CaptureFixture[str]):
     """One object a line, with the time, the level and the facts under their names."""
     log.configure(json=True)
@@ -238,3 +294,16 @@ def test_control_characters_from_outside_do_not_steer_the_terminal(capsys: pytes
     assert "evil" in printed
     assert "\x1b" not in printed
     assert "\x07" not in printed
+
+
+def test_characters_no_terminal_should_get_are_escaped_in_json(capsys: pytest.CaptureFixture[str]):
+    """JSON lines are read on terminals too; what is read back from them is the same."""
+    name = "evil\x9b2J\x7f\u2028\U000e0001\ud800 ä 🖼"
+    log.configure(json=True)
+
+    structlog.get_logger().info("image.stored", image=name)
+
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert line.isprintable()
+    assert "ä 🖼" in line
+    assert json.loads(line)["image"] == name

@@ -52,9 +52,13 @@ def settings() -> Settings:
 
 
 def configure_log(default: str = "info") -> None:
-    """Send the log to stderr: lines for people, or JSON when SYNCER_LOG_FORMAT says so."""
+    """Send the log to stderr, as lines for people or as JSON when SYNCER_LOG_FORMAT says so.
+
+    Where stderr is journald's stream, it is journald that gets them, as JSON and with fields of its own.
+    """
     level = current.get().log_level or os.environ.get("SYNCER_LOG_LEVEL") or default
     if level.lower() not in {"debug", "info", "warning", "error"}:
         raise ConfigError(f"no log level {level!r}", hint="one of: debug, info, warning, error")
     json = os.environ.get("SYNCER_LOG_FORMAT", "").lower() == "json"
-    log.configure(level=level.lower(), json=json, colour=err.is_terminal)
+    journal = log.JOURNALD if log.under_journal(os.environ) else None
+    log.configure(level=level.lower(), json=json, colour=err.is_terminal, journal=journal)

@@ -65,6 +65,7 @@ Credentials = ClientCredentials | StaticToken
 class _Token:
     value: str
     renew_at: float
+    asked_at: float | None  # None: by somebody else, at a time that we do not know
 
     def __repr__(self) -> str:
         return "_Token(…)"
@@ -92,6 +93,13 @@ class Tokens:
         self._token: _Token | None = None
         self._renewal: asyncio.Task[_Token] | None = None
 
+    @property
+    def age(self) -> float | None:
+        """The seconds since the current token was asked for; None without one, or where it was given to us ready."""
+        if self._token is None or self._token.asked_at is None:
+            return None
+        return self._clock() - self._token.asked_at
+
     async def current(self) -> str:
         """Give a token that should be good for this request; ask for a new one if the last one is about to end."""
         if self._token is not None and self._clock() < self._token.renew_at:
@@ -101,7 +109,7 @@ class Tokens:
             if not _TOKEN.fullmatch(value):
                 raise Unauthorized("the access token has characters that no token can have", hint=TOKEN_HINT)
             self._on_secret(value)
-            self._token = _Token(value, math.inf)
+            self._token = _Token(value, math.inf, None)
             return value
         if self._renewal is None:
             # A task of its own, so that the first who waits may be cancelled without failing the others.
@@ -137,7 +145,7 @@ class Tokens:
         }
         value, lifetime = read_token(await self._ask(form))
         self._on_secret(value)
-        self._token = _Token(value, asked_at + lifetime - min(60.0, lifetime / 10))
+        self._token = _Token(value, asked_at + lifetime - min(60.0, lifetime / 10), asked_at)
         return self._token
 
     def _renewed(self, renewal: asyncio.Task[_Token]) -> None:

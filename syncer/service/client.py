@@ -124,9 +124,23 @@ class ImageService:
         return self._transport.clock_skew
 
     @property
+    def token_age(self) -> float | None:
+        """The age of the access token in seconds; None before the first one, or where it was given to us ready."""
+        return self._tokens.age
+
+    @property
     def down(self) -> bool:
         """Whether the service or a content origin keeps failing; see `Pacing`."""
         return self._pacing.down
+
+    @property
+    def activity(self) -> int:
+        """A count that goes up with everything that is sent or arrives: while it does, the service is not hanging."""
+        return self._transport.activity
+
+    def try_anew(self) -> None:
+        """Give a service that was `down` its chance again, for another run over the same connection."""
+        self._pacing.forget()
 
     async def retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Carry out the attempt, and repeat it within the configured tries and time while that may help."""

@@ -87,6 +87,11 @@ class Pacing:
         """Whether some origin only fails; requests to it get a single try until one succeeds."""
         return any(origin.down for origin in self._origins.values())
 
+    def forget(self) -> None:
+        """Try every origin anew, as at the beginning; the pauses that they asked for are kept."""
+        for origin in self._origins.values():
+            origin.given_up = 0
+
     def succeeded(self, origin: str) -> None:
         """Note that the origin has answered a request in full."""
         seen = self._origin(origin)

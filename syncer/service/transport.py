@@ -1,4 +1,4 @@
-"""Send one request and hand over its answer: the only module that touches the HTTP client.
+"""Send one request and hand over its answer: the module that touches the HTTP client (`notices` besides).
 
 It waits for the request's turn, bounds the reading in bytes and in time, counts, and tells `Pacing` who asked for a
 pause. Redirects are answers like others: the library would carry the token, or a POST's body, to wherever it is told.
@@ -92,6 +92,7 @@ class Transport:
         self._stall_seconds = stall_seconds
         self._document_seconds = document_seconds
         self.requests = 0
+        self.activity = 0  # requests and chunks
         self.statuses: Counter[int] = Counter()
         self.clock_skew: float | None = None
 
@@ -104,7 +105,7 @@ class Transport:
 
         A body read in `chunks` only has to go on (`stall_seconds`), one read at once also has to end.
         """
-        trusted = await asyncio.to_thread(_certificates, ca_file)
+        trusted = await asyncio.to_thread(certificates, ca_file)
         timeout = aiohttp.ClientTimeout(
             total=None, connect=stall_seconds, sock_connect=stall_seconds, sock_read=stall_seconds
         )
@@ -134,6 +135,7 @@ class Transport:
         origin = public(url)["origin"]
         await self._pacing.turn(origin, limited=trust is Trust.API)
         self.requests += 1
+        self.activity += 1
         session = self._api if trust is Trust.API else self._bare
         failure: SyncerError
         try:
@@ -186,6 +188,7 @@ class Transport:
                 break
             patience -= clock() - started
             progress += len(chunk)
+            self.activity += 1
             if progress >= MIN_PROGRESS:
                 patience, progress = self._stall_seconds, 0
             yield chunk
@@ -193,7 +196,8 @@ class Transport:
             raise Damaged("the body goes on after its end", **public(url))
 
 
-def _certificates(ca_file: str | None) -> ssl.SSLContext:
+def certificates(ca_file: str | None) -> ssl.SSLContext:
+    """Return what is trusted: the usual authorities and those of the file. Raises `ConfigError` for a broken one."""
     trusted = ssl.create_default_context()
     if ca_file is not None:
         try:

@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 ONLY_IN = {
-    "aiohttp": {"service", "simulator"},
+    "aiohttp": {"service", "simulator", "daemon"},  # the daemon as a server: its health
     "sqlite3": {"manifest"},
     "sqlite_utils": {"manifest"},
+    "prometheus_client": {"daemon"},
     "apscheduler": {"daemon", "settings"},  # settings let its cron reader judge a schedule
 }
 

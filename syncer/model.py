@@ -253,7 +253,43 @@ class Repaired:
     at: str
 
 
-Change = Outcome | Introduced | Hole | Forgiven | Found | Lost | Repaired  # all that the manifest can learn
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A verification came to its end: what of the archive it looked at, and what it found.
+
+    `part` of `parts` says which images; `quick` that no byte was hashed, `resumed` that an earlier, interrupted one had
+    hashed some of the pictures. `files` were looked at, `size` bytes of them read. `findings` counts them by the value
+    of their `Harm`; `damage` counts those that are damage, the interrupted one's among them.
+    """
+
+    part: int
+    parts: int
+    quick: bool
+    resumed: bool
+    files: int
+    size: int
+    damage: int
+    findings: Mapping[str, int]
+    at: str
+
+
+# All that the manifest can learn.
+Change = Outcome | Introduced | Hole | Forgiven | Found | Lost | Repaired | Verified
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a pass saw of a workspace whose listing was proven whole; no row changes with it.
+
+    `images` is how many were listed, `ids_sha256` the hash over their sorted ids in UTF-8, each ended by a line feed.
+    `complete` says whether the pass was.
+    """
+
+    workspace_id: str
+    mode: str
+    images: int
+    ids_sha256: str
+    complete: bool
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
 from support import back_up
+from support import rows as rows_of
 
 from syncer.archive.journal import Journal, read
 from syncer.archive.layout import encode
@@ -164,6 +165,29 @@ async def test_an_auditor_can_check_the_journal(archive: Path):
     first.write_bytes(whole)
     second.unlink()
     assert "BROKEN" in run([sys.executable, "-c", program], archive)
+
+
+async def test_an_auditor_can_check_what_was_listed(sim: Simulator, shelf: str, settings: Settings, archive: Path):
+    """The page's program agrees with what each complete pass told, after changes and deletions; and it can differ."""
+    sim.workspaces[shelf].restore(next(iter(set(images(archive)) - set(sim.workspaces[shelf].ids))))
+    await back_up(settings)
+    (program,) = blocks(section(ARCHIVE, "Check what the service listed"), "python")
+
+    said = run([sys.executable, "-c", program], archive).splitlines()
+
+    assert [line.split()[2:] for line in said] == [
+        [str(count), "images", "agrees"]
+        for count in (len(images(archive)), len(images(archive)) - 1, len(images(archive)))
+    ]
+    async with Journal.open(archive, "fourth") as journal:
+        journal.append("image.gone", workspace=shelf, image=images(archive)[0])
+        journal.append("workspace.read", workspace=shelf, images=1, ids_sha256="0" * 64, complete=True)
+    assert run([sys.executable, "-c", program], archive).splitlines()[-1].endswith("1 images  DIFFERS")
+
+
+def images(archive: Path) -> list[str]:
+    """The ids of all images that are held."""
+    return [row["image_id"] for row in rows_of(archive, "images")]
 
 
 async def test_every_query_answers(archive: Path):

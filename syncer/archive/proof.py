@@ -1,7 +1,8 @@
 """Prove that the bytes that arrived are the bytes that were promised.
 
 One pass over a whole body, in memory or mapped from a file: its length, the hashes that the answer states, what kind of
-picture it is and whether it ends. It does no I/O; every breach of a promise is `Damaged`.
+picture it is and whether it ends. A hash of the service's own outweighs the look at the end: what agrees with it is
+what the service has, cut or not. It does no I/O; every breach of a promise is `Damaged`.
 """
 
 from __future__ import annotations
@@ -30,23 +31,29 @@ class Proof:
 
 
 def prove(buffer: Buffer, image: Image, content: Content) -> Proof:
-    """Check a body of at least one byte against all that was promised of it."""
+    """Check a body of at least one byte against all that was promised of it. Raises `Damaged`."""
     size = len(buffer)
     if content.length is not None and size != content.length:
         raise Damaged("the body has another length than its header says", expected=content.length, actual=size)
     sha256 = hashlib.sha256(buffer)
+    agreed = []
     for algorithm, stated in content.digests.items():
         actual = sha256.digest() if algorithm == "sha256" else _digest(algorithm, buffer)
-        if actual is not None and actual != stated:
+        if actual is None:
+            continue
+        if actual != stated:
             raise Damaged(f"the body has another {algorithm} than its header says", **_spelled(stated, actual))
+        agreed.append(algorithm)
     kind = judge(content.media_type, bytes(buffer[:HEAD]))
-    reason = complete(kind, buffer)
-    if reason is not None:
-        raise Damaged("the picture is cut off", kind=kind.extension, bytes=size, reason=reason)
+    notes = []
+    if (reason := complete(kind, buffer)) is not None:
+        if not agreed:
+            raise Damaged("the picture is cut off", kind=kind.extension, bytes=size, reason=reason)
+        notes.append(f"the picture ends early ({reason}), and so it does at the service, by its own {agreed[0]}")
     # The documentation leaves open whether `imageSize` is the number of bytes served.
-    odd = image.size is not None and image.size != size
-    notes = (f"the service says {image.size} bytes and served {size}",) if odd else ()
-    return Proof(sha256.hexdigest(), size, kind, notes)
+    if image.size is not None and image.size != size:
+        notes.append(f"the service says {image.size} bytes and served {size}")
+    return Proof(sha256.hexdigest(), size, kind, tuple(notes))
 
 
 def nothing(image: Image, content: Content) -> Damaged:

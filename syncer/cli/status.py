@@ -1,4 +1,4 @@
-"""`syncer status`: what is held, when the last good run was, and what is owed.
+"""`syncer status`: what is held, when the last good run was, what is owed, and when all of it was last verified.
 
 A quick pass does not look for what a full one may have stopped at, so while the last full pass was not complete, quick
 ones prove nothing: the age is that of the last full pass that was, and no summary says "complete".
@@ -7,18 +7,21 @@ ones prove nothing: the age is that of the last full pass that was, and no summa
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from json import loads
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, out, plural, say, size
-from syncer.errors import ConfigError
+from syncer.errors import ConfigError, SyncerError
 from syncer.log import redact
 
 if TYPE_CHECKING:
-    from syncer.manifest.reader import Row
+    from syncer.manifest.reader import Row, Verifications
+    from syncer.settings import Settings
 
 SHOWN_FAILURES = 20
+DAEMON_SECONDS = 3.0  # for the daemon to answer
 
 
 def status_(
@@ -53,6 +56,7 @@ def status_(
         failures = reader.failures() if reader else []
         losses = reader.losses() if reader else []
         incomplete = reader.incomplete() if reader else frozenset()
+        verified = reader.verifications() if reader else None
     rows += [
         _never(w.id, w.name) for w in loaded.workspaces if w.id != "*" and w.id not in {r["workspace_id"] for r in rows}
     ]
@@ -65,12 +69,45 @@ def status_(
         too_old = limit is not None and (row["age_seconds"] is None or row["age_seconds"] > limit)
         row["stale"] = row["configured"] and too_old
     stale = [row for row in rows if row["stale"]] or (limit is not None and not rows)
+    daemon = _daemon(loaded)
+    for row in rows:
+        due = (daemon or {}).get("next", {}).get(row["workspace_id"]) or {}
+        row["next_run"] = _time(min(due.values())) if due else None
     if json:
-        _as_json(rows, failures, losses, stale=bool(stale))
+        _as_json(rows, failures, losses, verified, daemon, stale=bool(stale))
     else:
         _as_text(rows, failures, now)
+        _daemon_as_text(daemon)
+        if verified:
+            _verified_as_text(verified, now)
         _losses_as_text(losses)
     return 3 if stale else 0
+
+
+def _daemon(settings: Settings) -> dict[str, Any] | None:
+    """Ask the daemon that looks after the archive how it stands; None if there is none."""
+    from syncer.app import daemon_of
+
+    known = daemon_of(settings)
+    if known is None:
+        return None
+    import asyncio
+
+    from syncer.cli.ordering import sockets
+    from syncer.daemon.control import ask
+
+    async def asked() -> dict[str, Any]:
+        async with asyncio.timeout(DAEMON_SECONDS):
+            return await ask(sockets(settings), {"ask": "status"})
+
+    try:
+        return {"pid": known.get("pid"), **asyncio.run(asked())}
+    except (SyncerError, TimeoutError) as error:
+        return {"pid": known.get("pid"), "message": f"does not answer: {error or 'in time'}"}
+
+
+def _time(epoch: float) -> str:
+    return f"{datetime.fromtimestamp(epoch, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _never(workspace_id: str, name: str | None) -> Row:
@@ -84,7 +121,15 @@ def _age(time: str | None, now: datetime) -> float | None:
     return None if time is None else round((now - datetime.fromisoformat(time)).total_seconds(), 3)
 
 
-def _as_json(rows: list[Row], failures: list[Row], losses: list[Row], *, stale: bool) -> None:
+def _as_json(
+    rows: list[Row],
+    failures: list[Row],
+    losses: list[Row],
+    verified: Verifications | None,
+    daemon: dict[str, Any] | None,
+    *,
+    stale: bool,
+) -> None:
     for row in rows:
         data({"type": "workspace", **row})
     for row in failures:
@@ -94,7 +139,16 @@ def _as_json(rows: list[Row], failures: list[Row], losses: list[Row], *, stale: 
     totals = {name: sum(row[name] for row in rows) for name in ("live", "gone", "bytes", "revisions", "owed")}
     good = (row["last_complete"] and not row["full_incomplete"] for row in rows)
     complete = bool(rows) and all(good) and not failures
-    data({"type": "summary", "command": "status", **totals, "lost": len(losses), "complete": complete, "stale": stale})
+    looked = {"whole": verified and verified.whole, "last": verified and _parsed(verified.last)}
+    told = {"lost": len(losses), "verified": looked, "daemon": daemon, "complete": complete, "stale": stale}
+    data({"type": "summary", "command": "status", **totals, **told})
+
+
+def _parsed(last: Row | None) -> Row | None:
+    """Make a verification's row fit for JSON: its findings by their kind, and what is true or false as that."""
+    if last is None:
+        return None
+    return last | {"quick": bool(last["quick"]), "resumed": bool(last["resumed"]), "findings": loads(last["findings"])}
 
 
 def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
@@ -112,6 +166,8 @@ def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
         veto = "; [yellow]the latest full pass was not complete[/]" if row["full_incomplete"] else ""
         out.print(f"  last good run  {good}, last full pass {full}{veto}{stale}")
         out.print(f"  last run       {_last(row)}")
+        if row["next_run"]:
+            out.print(f"  next run       {row['next_run']}")
     if failures:
         out.print(f"\n[bold yellow]{plural(len(failures), 'image')} owed[/], tried first on the next run:")
     for row in failures[:SHOWN_FAILURES]:
@@ -121,6 +177,27 @@ def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
         )
     if len(failures) > SHOWN_FAILURES:
         out.print(f"  … and {len(failures) - SHOWN_FAILURES} more: `syncer status --json`")
+
+
+def _daemon_as_text(daemon: dict[str, Any] | None) -> None:
+    if daemon is None:
+        out.print("[bold]daemon[/]           none is running: `syncer run`")
+    else:
+        out.print(f"[bold]daemon[/]           {clean(daemon.get('message', '?'))} [dim](pid {daemon['pid']})[/]")
+
+
+def _verified_as_text(verified: Verifications, now: datetime) -> None:
+    whole, last = verified.whole, verified.last
+    told = [f"whole {_found(whole, now)}" if whole else "never as a whole: `syncer verify`"]
+    if last and not (whole and whole["verified_at"] == last["verified_at"]):
+        part = f"part {last['part']}/{last['parts']}" if last["parts"] > 1 else "look"
+        told.append(f"last {'quick ' * last['quick']}{part} {_found(last, now)}")
+    out.print(f"[bold]verified[/]         {'; '.join(told)}")
+
+
+def _found(row: Row, now: datetime) -> str:
+    damage = f"[bold red]damage found ({row['damage']:,})[/]" if row["damage"] else "[green]no damage[/]"
+    return f"{_ago(_age(row['verified_at'], now))}, {damage}"
 
 
 def _losses_as_text(losses: list[Row]) -> None:

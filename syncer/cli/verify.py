@@ -14,7 +14,7 @@ import structlog
 from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, err, interactive, plural, say, size
-from syncer.errors import ConfigError
+from syncer.errors import ConfigError, SyncerError
 
 if TYPE_CHECKING:
     from syncer.model import Finding
@@ -36,9 +36,12 @@ def verify_(
     repair: Annotated[bool, Parameter(negative=())] = False,
     remote: Annotated[bool, Parameter(negative=())] = False,
     resume: Annotated[bool, Parameter(negative=())] = False,
+    no_record: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Hash every picture again, and hold sidecars, journal and manifest against each other. Reads the archive only.
+    """Hash every picture again, and hold sidecars, journal and manifest against each other.
+
+    Reads the archive only, and ends with one line in its journal: when it was verified, and what was found.
 
     Parameters
     ----------
@@ -54,6 +57,8 @@ def verify_(
         Compare with what the service has now instead, metadata and bytes; keeps both versions; needs credentials.
     resume
         Go on where a verification of this archive (and subset) was interrupted: its pictures are not hashed again.
+    no_record
+        Do not write that line. It is left out anyway where the archive is another user's, a copy, or in use.
     json
         Write JSON lines to stdout, one a finding, the last one with the type "summary".
     """
@@ -70,7 +75,7 @@ def verify_(
         return verify_remote.carry_out(settings(), options.part, json=json)
     if resume and (quick or repair):
         raise ConfigError("--resume goes neither with --quick nor with --repair")
-    return carry_out(settings(), options, json=json, mending=repair, resume=resume)
+    return carry_out(settings(), options, json=json, mending=repair, resume=resume, record=not no_record)
 
 
 def part(text: str | None) -> Part:
@@ -97,7 +102,15 @@ def rate(text: str | None) -> int | None:
         raise ConfigError(f"--bwlimit: {error}", hint="for example: --bwlimit 20MiB") from None
 
 
-def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool = False, resume: bool = False) -> int:
+def carry_out(
+    settings: Settings,
+    options: Options,
+    *,
+    json: bool,
+    mending: bool = False,
+    resume: bool = False,
+    record: bool = True,
+) -> int:
     """Run one verification to its exit code and tell how it went."""
     from syncer import app
     from syncer.cli.resuming import Note, Stop
@@ -108,30 +121,40 @@ def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool
 
     result, mended = Verification(), Repair()
     started = time.monotonic()
+    unrecorded: str | None = "not asked for" if not record else "it was stopped"
     note = None if mending or options.quick else Note.of(settings.archive.path, options, os.environ)
     before = note.read() if note and resume else Stop()
     options = replace(options, after=before.reached)
     if before.reached:
         say(f"Going on behind {clean(before.reached)}.")
 
+    async def look(watch: Watch) -> int:
+        if not mending:
+
+            def see(event: Finding | Progress) -> None:
+                watch(event)
+                if note:
+                    note.save_now_and_then(result, before)
+
+            await verify(settings.archive.path, options, see, result)
+            return DAMAGED if result.damage + before.damage else 0
+        async with app.opened(settings, os.environ, "verify") as rooms:
+            await repair(rooms, options, watch, partial(tell_repair, json=json), result, mended)
+        return DAMAGED if mended.damage else 0
+
     async def work() -> int:
+        nonlocal unrecorded
         with watching(json=json) as watch:
-            if not mending:
-
-                def see(event: Finding | Progress) -> None:
-                    watch(event)
-                    if note:
-                        note.save_now_and_then(result, before)
-
-                await verify(settings.archive.path, options, see, result)
-                return DAMAGED if result.damage + before.damage else 0
-            async with app.opened(settings, os.environ, "verify") as rooms:
-                await repair(rooms, options, watch, partial(tell_repair, json=json), result, mended)
-            return DAMAGED if mended.damage else 0
+            found = await look(watch)
+        if record:
+            unrecorded = await _record(settings, options, result, before.damage)
+        return found
 
     code = run(work(), stopping="[bold]Stopping:[/] what was put back stays.")
     seconds = time.monotonic() - started
     tell(result, seconds, code)
+    if record and unrecorded and code not in {130, 143}:
+        say(f"  [dim]not told to the archive's journal: {clean(unrecorded)}[/]")
     if note and code in {130, 143}:
         note.save(result, before)
         say("  [bold]→[/] `syncer verify --resume` goes on from here")
@@ -155,11 +178,30 @@ def carry_out(settings: Settings, options: Options, *, json: bool, mending: bool
                 "damage_before": before.damage,
                 "findings": {str(harm): count for harm, count in result.found.items()},
                 **({"repaired": mended.mended, "lost": mended.lost, "unrepaired": mended.unmended} if mending else {}),
+                "recorded": unrecorded is None,
                 "seconds": round(seconds, 3),
                 "exit_code": code,
             }
         )
     return code
+
+
+async def _record(settings: Settings, options: Options, result: Verification, damage_before: int) -> str | None:
+    """Tell the archive's journal that it was verified; returns why not, None where it was. Nothing is raised."""
+    from syncer import app
+    from syncer.archive.layout import stamp
+    from syncer.operations.recording import against, verified, write_down
+    from syncer.operations.rooms import utc_now
+
+    if reason := against(settings.archive.path, result):
+        return reason
+    told = verified(options, result, stamp(utc_now()), damage_before=damage_before)
+    try:
+        async with app.held(settings, "verify") as (archive, journal, _):
+            await write_down(archive, journal, told, result)
+    except SyncerError as error:
+        return error.message
+    return None
 
 
 def tell(result: Verification, seconds: float, code: int) -> None:

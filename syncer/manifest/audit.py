@@ -38,6 +38,7 @@ TOLD = {
     "revisions": ("workspace_id", "image_id", "revision"),
     "failures": ("workspace_id", "image_id"),
     "losses": ("path",),
+    "verifications": ("verified_at",),
 }
 # What the journal alone tells of an image; its sidecar tells the rest.
 BY_JOURNAL = ("state", "gone_since", "first_seen")
@@ -71,6 +72,7 @@ class Audit(Manifest):
         super().__init__(db, thread)
         self._stack = ExitStack()
         self.attached: set[str] = set()
+        self._versions: dict[str, int] = {}
 
     @classmethod
     @asynccontextmanager
@@ -87,7 +89,7 @@ class Audit(Manifest):
     async def attach(self, path: Path, name: str) -> list[str]:
         """Put a manifest beside this one, as `live` or `copy`, and check it; returns what is wrong with it.
 
-        One that an earlier version made is checked, but not `attached`: its rows cannot be compared.
+        One of before `schema.COMPARABLE` is checked, but not `attached`: its rows cannot be compared.
         """
 
         def work() -> list[str]:
@@ -98,7 +100,8 @@ class Audit(Manifest):
                     return [f"its version is {version}, and 1 to {schema.VERSION} are understood"]
                 verdicts = [str(row[0]) for row in self._db.execute(f"pragma {name}.integrity_check(10)")]
                 problems = [] if verdicts == ["ok"] else verdicts
-                if version == schema.VERSION:
+                if version >= schema.COMPARABLE:
+                    self._versions[name] = version
                     problems += self._schema(name)
                     self.attached |= set() if problems else {name}
                 return problems
@@ -113,11 +116,18 @@ class Audit(Manifest):
 
     def _schema(self, other: str) -> Iterator[str]:
         there = dict(self._db.execute(f"select name, sql from {other}.sqlite_master"))  # noqa: S608  our own name
-        for name, sql in self._db.execute("select name, sql from main.sqlite_master where type in ('table', 'index')"):
+        ours = "select name, tbl_name, sql from main.sqlite_master where type in ('table', 'index')"
+        for name, table, sql in self._db.execute(ours):
+            if not self._knows(other, table):
+                continue
             if name not in there:
                 yield f"{name} is missing"
             elif there[name] != sql:
                 yield f"{name} is not defined as it was made"
+
+    def _knows(self, name: str, table: str) -> bool:
+        """Say whether a judged manifest is of a version that has this table."""
+        return self._versions[name] >= schema.SINCE.get(table, 0)
 
     async def bound_to(self, name: str) -> dict[str, str | None]:
         """Return what a judged manifest says of the archive it belongs to; {} for one that is not attached."""
@@ -179,7 +189,7 @@ class Audit(Manifest):
         """Compare row by row; where the journal is not `trusted`, only what the sidecars tell."""
 
         def work() -> list[Difference]:
-            tables = TOLD if trusted else {name: TOLD[name] for name in ("images", "revisions")}
+            tables = [table for table in TOLD if self._knows(name, table)] if trusted else ["images", "revisions"]
             return [found for table in tables for found in self._differences(name, table, trusted=trusted)]
 
         return await self._call(work)

@@ -8,9 +8,10 @@ after its files are durable (promise 1): whoever calls `record` vouches for that
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
@@ -39,6 +40,7 @@ from syncer.model import (
     State,
     Stored,
     Vanished,
+    Verified,
     Workspace,
 )
 
@@ -172,6 +174,24 @@ class Manifest:
             lambda: [image_id for (image_id,) in self._db.execute(sql, [workspace_id]) if image_id not in seen]
         )
 
+    async def listed(self, workspace_id: str, seen: Container[str], besides: Collection[str]) -> tuple[int, str]:
+        """Count the ids that a listing has shown, and hash them: sorted, in UTF-8, each ended by a line feed.
+
+        They are those among `seen` that are held or owed, or named `besides` because neither is true of them any more.
+        """
+
+        def work() -> tuple[int, str]:
+            count, digest = 0, hashlib.sha256()
+            for (image_id,) in self._db.execute(
+                rows.SELECT_IDS, [workspace_id, workspace_id, json.dumps(list(besides))]
+            ):
+                if image_id in seen:
+                    count += 1
+                    digest.update(f"{image_id}\n".encode())
+            return count, digest.hexdigest()
+
+        return await self._call(work)
+
     async def live(self, workspace_id: str) -> int:
         """Return how many images of this workspace we hold that the service, as far as we know, still has."""
         sql = "select count(*) from images where workspace_id = ? and state = 'live'"
@@ -226,6 +246,8 @@ class Manifest:
                 run(rows.INSERT_LOSS, (workspace_id, image_id, number, path, reason, at))
             case Repaired(path=path):
                 run("delete from losses where path = ?", (path,))
+            case Verified():
+                run(rows.INSERT_VERIFICATION, rows.verification_row(change))
             case _:
                 assert_never(change)
 
@@ -267,7 +289,7 @@ class Manifest:
 
     async def sizes(self) -> dict[str, int]:
         """Count the rows of each table."""
-        tables = ("workspaces", "images", "revisions", "failures", "losses", "runs")
+        tables = ("workspaces", "images", "revisions", "failures", "losses", "verifications", "runs")
         return await self._call(lambda: {table: self._db.table(table).count for table in tables})
 
     # --- runs -----------------------------------------------------------------------------------------

@@ -28,6 +28,18 @@ class Filter:
     limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Verifications:
+    """What is known of verifications; None where there was none.
+
+    `whole` speaks of every byte: since `verified_at` each of `parts` parts has been hashed (1: all at once), and the
+    last look at each found `damage` in all. `last` is the row of the last one, whatever it looked at.
+    """
+
+    whole: Row | None
+    last: Row | None
+
+
 class Reader:
     """A read-only view of the manifest."""
 
@@ -70,6 +82,13 @@ class Reader:
             return []
         return list(self._db.query("select * from losses order by found_at, path"))
 
+    def verifications(self) -> Verifications:
+        """Return when all of the archive was last verified, and the last verification of all."""
+        if not self._db.table("verifications").exists():  # a manifest of before there were any
+            return Verifications(None, None)
+        whole, last = (next(iter(self._db.query(sql)), None) for sql in (_ALL_VERIFIED, _LAST_VERIFIED))
+        return Verifications(whole, last)
+
     def images(self, only: Filter) -> Iterator[Row]:
         """Yield images, the newest first."""
         tests = [
@@ -100,6 +119,20 @@ class Reader:
         sql = "select * from revisions where workspace_id = ? and image_id = ? order by revision"
         return list(self._db.query(sql, [workspace_id, image_id]))
 
+    def last_part(self, parts: int) -> int | None:
+        """Return which of so many parts was verified last, hashing it; None if none was."""
+        if not self._db.table("verifications").exists():
+            return None
+        sql = "select part from verifications where parts = ? and not quick order by verified_at desc limit 1"
+        return next((int(row["part"]) for row in self._db.query(sql, [parts])), None)
+
+    def last_runs(self) -> list[Row]:
+        """Return of each workspace and mode the last run that was complete and the last that was not, in their order.
+
+        One that did not end does not count.
+        """
+        return list(self._db.query(_LAST_RUNS))
+
 
 def sqlite_version() -> tuple[int, int, int]:
     """Return the version of the SQLite that this Python brings."""
@@ -113,6 +146,21 @@ where mode = 'full' and (
 )
 group by workspace_id
 """  # SQLite takes `complete` from the row with the highest id
+
+_ALL_VERIFIED = """
+select min(verified_at) as verified_at, parts, sum(damage) as damage from (
+  select part, parts, damage, max(verified_at) as verified_at from verifications where not quick group by parts, part
+)
+group by parts having count(*) = parts order by 1 desc limit 1
+"""  # SQLite takes `damage` from the row with the latest time
+
+_LAST_VERIFIED = "select * from verifications order by verified_at desc limit 1"
+
+_LAST_RUNS = """
+select * from runs
+where id in (select max(id) from runs where ended is not null group by workspace_id, mode, complete)
+order by id
+"""
 
 _WORKSPACES = """
 select w.workspace_id, w.name, w.folder, w.hole,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from syncer.model import Image, Revision, State
+from syncer.model import Image, Revision, State, Verified
 
 SELECT_REVISION = (
     "select workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar, fetched_at, run,"
@@ -38,6 +38,15 @@ INTRODUCE = (
 )
 INSERT_LOSS = (
     "insert or ignore into losses (workspace_id, image_id, revision, path, reason, found_at) values (?,?,?,?,?,?)"
+)
+INSERT_VERIFICATION = (
+    "insert or ignore into verifications (verified_at, part, parts, quick, resumed, files, bytes, damage, findings)"
+    " values (?,?,?,?,?,?,?,?,?)"
+)
+# The ids of a workspace's images that may have been listed, in the order of their bytes: held, owed, or named besides.
+SELECT_IDS = (
+    "select image_id from images where workspace_id = ? union select image_id from failures where workspace_id = ?"
+    " union select value from json_each(?) order by 1"
 )
 MARK_GONE = "update images set state = 'gone', gone_since = ? where workspace_id = ? and image_id = ?"
 FORGET_FAILURE = "delete from failures where workspace_id = ? and image_id = ?"
@@ -83,4 +92,19 @@ def revision_row(image: Image, revision: Revision) -> tuple[object, ...]:
         revision.run,
         # As the sidecar has it, so that the one can be made from the other.
         msgspec.json.format(revision.document, indent=-1).decode("utf-8", "replace"),
+    )
+
+
+def verification_row(verified: Verified) -> tuple[object, ...]:
+    """Return the values of `INSERT_VERIFICATION`."""
+    return (
+        verified.at,
+        verified.part,
+        verified.parts,
+        verified.quick,
+        verified.resumed,
+        verified.files,
+        verified.size,
+        verified.damage,
+        msgspec.json.encode(verified.findings, order="sorted").decode(),
     )

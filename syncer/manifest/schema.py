@@ -130,7 +130,29 @@ def m002_losses_and_the_journals_seal(db: Database) -> None:
     )
 
 
-VERSION = 2  # one a migration; a test holds the two together
+@MIGRATIONS()
+def m003_verifications(db: Database) -> None:
+    """Remember when the archive was verified, and what was found."""
+    db.table("verifications").create(
+        {
+            "verified_at": str,
+            "part": int,
+            "parts": int,
+            "quick": int,
+            "resumed": int,
+            "files": int,
+            "bytes": int,
+            "damage": int,
+            "findings": str,
+        },
+        pk="verified_at",
+        not_null={"part", "parts", "quick", "resumed", "files", "bytes", "damage", "findings"},
+    )
+
+
+VERSION = 3  # one a migration; a test holds the two together
+COMPARABLE = 2  # from this one on, what is there can be compared with what the archive tells
+SINCE = {"verifications": 3}  # the tables that a comparable version may lack, and the version that brought them
 
 
 def version(db: Database) -> int:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from syncer.errors import SyncerError
-from syncer.model import Failed, Fetch, Forgiven, Gone, Hole, Outcome, Stored, Vanished, Workspace
+from syncer.model import Failed, Fetch, Forgiven, Gone, Hole, Outcome, Read, Stored, Vanished, Workspace
+from syncer.operations.chronicle import tell_read
 from syncer.operations.events import PictureReceived, Settled, Watch
 from syncer.operations.fetch import fetch
 from syncer.operations.ledger import Ledger
@@ -26,6 +27,7 @@ class BackupPass(Pass):
         self._ledger = Ledger(rooms.archive, rooms.journal, rooms.manifest, self._settled)
         self._row: int | None = None
         self._hole_noted = False
+        self._vanished: set[str] = set()  # listed, and then neither held nor owed
 
     @asynccontextmanager
     async def _carrying_out(self) -> AsyncIterator[None]:
@@ -49,6 +51,7 @@ class BackupPass(Pass):
         await self._ledger.settle(failed)
 
     async def _drop(self, vanished: Vanished) -> None:
+        self._vanished.add(vanished.image_id)
         await self._ledger.settle(vanished)
 
     async def _mark_gone(self, image_ids: Sequence[str]) -> None:
@@ -63,6 +66,13 @@ class BackupPass(Pass):
         await self._ledger.flush()
         if await self.rooms.manifest.hole(self.workspace.id) != hole:
             await self._ledger.note(Hole(self.workspace.id, hole))
+
+    async def _tell_read(self) -> None:
+        shown = await self.rooms.manifest.listed(self.workspace.id, self._listing.seen, self._vanished)
+        read = Read(self.workspace.id, self.options.mode, *shown, complete=not self.report.why)
+        async with self._ledger:
+            tell_read(self.rooms.journal, read)
+            await self._ledger.note()  # no row, but the manifest is to know that there is nothing to catch up with
 
     def _settled(self, outcome: Outcome) -> None:
         report = self.report

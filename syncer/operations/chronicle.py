@@ -22,10 +22,12 @@ from syncer.model import (
     Hole,
     Introduced,
     Lost,
+    Read,
     Repaired,
     Revision,
     Stored,
     Vanished,
+    Verified,
 )
 
 
@@ -54,7 +56,7 @@ class Made:
     marker_sha256: str
 
 
-Told = Kept | Made | Failed | Gone | Vanished | Introduced | Hole | Forgiven | Lost | Repaired
+Told = Kept | Made | Failed | Gone | Vanished | Introduced | Hole | Forgiven | Lost | Repaired | Verified
 
 
 def tell(journal: Journal, change: Change, sidecar: Callable[[Revision], bytes | None]) -> None:
@@ -83,6 +85,8 @@ def tell(journal: Journal, change: Change, sidecar: Callable[[Revision], bytes |
         case Repaired(workspace_id, image_id, number, path, evidence, at):
             facts = {"workspace": workspace_id, "image": image_id, "revision": number, "path": path}
             journal.append("image.repaired", at=at, **facts, evidence=evidence)
+        case Verified():
+            _tell_verified(journal, change)
         case _:
             assert_never(change)
 
@@ -90,6 +94,33 @@ def tell(journal: Journal, change: Change, sidecar: Callable[[Revision], bytes |
 def tell_made(journal: Journal, made: Made) -> None:
     """Append the event that the archive was made."""
     journal.append("archive.made", archive=made.archive, created=made.created, marker_sha256=made.marker_sha256)
+
+
+def tell_read(journal: Journal, read: Read) -> None:
+    """Append the event of a listing that was read to its proven end. No row comes of it, so it is not read back."""
+    journal.append(
+        "workspace.read",
+        workspace=read.workspace_id,
+        mode=read.mode,
+        images=read.images,
+        ids_sha256=read.ids_sha256,
+        complete=read.complete,
+    )
+
+
+def _tell_verified(journal: Journal, verified: Verified) -> None:
+    journal.append(
+        "archive.verified",
+        at=verified.at,
+        part=verified.part,
+        parts=verified.parts,
+        quick=verified.quick,
+        resumed=verified.resumed,
+        files=verified.files,
+        bytes=verified.size,
+        damage=verified.damage,
+        findings=verified.findings,
+    )
 
 
 def _tell_kept(journal: Journal, event: str, revision: Revision, sidecar: bytes | None) -> None:
@@ -134,6 +165,9 @@ def told(line: JournalLine) -> Told | None:
             return Repaired(*where, facts["evidence"], line.at)
         case "archive.made":
             return Made(facts["archive"], facts["created"], facts["marker_sha256"])
+        case "archive.verified":
+            looked = (facts["part"], facts["parts"], facts["quick"], facts["resumed"], facts["files"], facts["bytes"])
+            return Verified(*looked, facts["damage"], facts["findings"], line.at)
         case _:
             return None
 

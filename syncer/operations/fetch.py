@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from syncer.archive.commit import Staged
 from syncer.errors import Damaged, NotFound, SyncerError
 from syncer.log import redact
@@ -34,25 +36,44 @@ async def fetch(rooms: Rooms, action: Fetch, folder: str) -> tuple[Outcome, Stag
 async def _consistent_pair(rooms: Rooms, action: Fetch, folder: str) -> tuple[Image, Staged]:
     """Stage bytes and the document that belongs to them, though either may change while we look.
 
-    Bytes of another size than the document promises are either the service's habit or a change between its two
-    answers; asking for the document again tells which.
+    Bytes of the size that the document states belong to it. Where it states none, or another one, which may be the
+    service's habit as well as a change between its two answers, asking for the document again tells which. A change
+    that leaves a stated size as it was goes unseen here; the next run sees it by its `updatedAt`. Where the document
+    cannot be had again the pair is kept and noted: these may be the last bytes that there are. Raises `Damaged` for an
+    image that is another one each time, and what `stage` raises.
     """
     image = action.image
     for _ in range(CONSISTENT_TRIES):
         staged = await stage(rooms, image, action, folder)
-        if image.size is None or image.size == staged.revision.size:
+        size = staged.revision.size
+        if image.size == size:
             return image, staged
         try:
             fresh = await rooms.service.image(image.workspace_id, image.id)
+        except NotFound:
+            return image, _noted(staged, "deleted at the service while it was copied")
         except SyncerError as error:
             if error.fatal:
                 raise
-            return image, staged  # noted by the archive; a change would show as another updatedAt next time
-        if fresh.updated_at == image.updated_at and fresh.size == image.size:
+            return image, _noted(staged, "the service did not say whether it changed while it was copied")
+        if _same(image, fresh, size):
             return image, staged
         rooms.archive.discard(staged)
         image = fresh
     raise Damaged("the image changes faster than it can be copied", image=image.id)
+
+
+def _same(before: Image, after: Image, size: int) -> bool:
+    """Say whether a document that was read before and after `size` bytes came is of one state of the image.
+
+    A listing may leave out the size that the image's own document states; that one has to be the bytes'.
+    """
+    stated = after.size == before.size or (before.size is None and after.size == size)
+    return stated and after.updated_at == before.updated_at
+
+
+def _noted(staged: Staged, note: str) -> Staged:
+    return replace(staged, notes=(*staged.notes, note))
 
 
 async def stage(rooms: Rooms, image: Image, action: Fetch, folder: str) -> Staged:

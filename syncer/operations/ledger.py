@@ -94,7 +94,10 @@ class Ledger:
                 self._settled(item.outcome)
 
     async def note(self, *changes: Change) -> None:
-        """Make changes last that no file belongs to, after all that was taken in before."""
+        """Make changes last that no file belongs to, after all that was taken in before.
+
+        What else has been told to the journal lasts with them, and the manifest takes note of its last line.
+        """
         await self.flush()
         await _to_its_end(self._note(changes))
 

@@ -39,7 +39,7 @@ from syncer.operations.events import (
 from syncer.operations.pool import Pool
 from syncer.operations.reading import read_page
 from syncer.operations.rooms import Looking
-from syncer.service.listing import Listing, Unproven
+from syncer.service.listing import Listing, Unproven, Whole
 
 LISTED_BUT_UNKNOWN = "the service lists it, and answers 404 for its content and for its id"
 
@@ -84,6 +84,9 @@ class Pass:
             async with self._carrying_out():
                 await self._look()
             await self._sum_up()
+            if self.options.mode is Mode.FULL and isinstance(self._listing.verdict, Whole):
+                await self._tell_read()
+            report.complete = not report.why
         except SyncerError as error:
             self._give_up(error)
             if error.fatal:
@@ -130,6 +133,9 @@ class Pass:
     async def _set_hole(self, hole: bool) -> None:
         pass
 
+    async def _tell_read(self) -> None:
+        pass
+
     async def _close(self) -> None:
         pass
 
@@ -172,7 +178,6 @@ class Pass:
         report.owed = len(await self.rooms.manifest.owed(self.workspace.id))
         if report.owed > report.failed:
             report.why.append(f"{report.owed - report.failed} still owed from earlier runs")
-        report.complete = not report.why
 
     def _pool(self) -> Pool:
         bound = self.rooms.settings.limits.downloads_per_workspace

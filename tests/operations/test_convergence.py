@@ -34,6 +34,8 @@ from syncer.settings import ArchiveSettings, SafetySettings, Settings, Workspace
 
 SCHEDULES = 1_000
 SIZE = 4  # rows on a page: the service's to say
+AT = "2026-03-01T00:00:00Z"
+PICTURE = b"picture"
 BORN = datetime(2026, 3, 1, tzinfo=UTC)
 STILL = (0.0, 0.0, 0.0)
 RATES = (0.0, 0.02, 0.1, 0.3)  # chances of a creation, a deletion, a change whenever something is asked
@@ -69,7 +71,8 @@ class Service:
         """Put a new image on top; two in a row are born within one second."""
         self.born += 1
         at = (BORN + timedelta(seconds=self.born // 2)).isoformat()
-        self._images.insert(0, Image(f"i{self.born}", self.workspace, updated_at=at, created_at=at))
+        image = Image(f"i{self.born}", self.workspace, updated_at=at, created_at=at, size=len(PICTURE))
+        self._images.insert(0, image)
 
     def delete(self) -> None:
         """Take any image away."""
@@ -107,7 +110,7 @@ class Service:
         self.downloads[image.id] += 1
 
         async def chunks() -> AsyncIterator[bytes]:
-            yield b"picture"
+            yield PICTURE
 
         yield Content(chunks())
 
@@ -136,7 +139,9 @@ class Shelf:
         number = entry.revision + 1 if entry else 1
         place = f"{folder}/{image.id}.r{number}"
         names, kind = (f"{place}.png", f"{place}.json"), "image/png"
-        return Staged(Revision(image.workspace_id, image.id, number, "0" * 64, 7, kind, *names, "", run, b"{}"))
+        return Staged(
+            Revision(image.workspace_id, image.id, number, "0" * 64, len(PICTURE), kind, *names, "", run, b"{}")
+        )
 
     async def commit(self, batch: list[Staged]) -> None:
         """Nothing to make durable."""
@@ -292,7 +297,7 @@ def smaller(page: ImagePage, number: int, there: list[Image]) -> ImagePage:
     return replace(page, images=rows, rows=len(rows))
 
 
-SOME = tuple(Image(f"i{n}", "ws", updated_at="v", created_at="2026-03-01T00:00:00Z") for n in (4, 3, 2, 1))
+SOME = tuple(Image(f"i{n}", "ws", updated_at="v", created_at=AT, size=len(PICTURE)) for n in (4, 3, 2, 1))
 
 
 async def passed_over(house: House, lie: Distort) -> tuple[Service, Report]:

@@ -5,45 +5,27 @@ from __future__ import annotations
 import fcntl
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from rebuilding import rebuilt, tables
 from support import back_up, pictures, rows
-from verifying import verified
+from verifying import recorded, verified
 
-from syncer import app
 from syncer.errors import AlreadyRunning, ArchiveUnwritable, SafetyStop
 from syncer.manifest.manifest import Manifest
-from syncer.model import Finding, Harm
-from syncer.operations.rebuild import Rebuilt, rebuild
-from syncer.settings import ArchiveSettings, Settings
+from syncer.model import Harm
+from syncer.operations.verification import Part
+from syncer.settings import Settings
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
-
-TABLES = ("workspaces", "images", "revisions", "failures", "losses", "runs", "uploads")
-
-
-def tables(archive: Path, *without: str) -> dict[str, list[dict[str, Any]]]:
-    """All rows of all tables."""
-    return {
-        table: sorted(rows(archive, table), key=lambda row: [str(value) for value in row.values()])
-        for table in TABLES
-        if table not in without
-    }
-
-
-async def rebuilt(archive: Path) -> tuple[Rebuilt, list[Finding]]:
-    """Rebuild an archive's manifest."""
-    result, findings = Rebuilt(), []
-    settings = Settings(ArchiveSettings(path=archive, reserve=0), workspaces=())
-    async with app.held(settings, "rebuild") as (opened, journal, run):
-        await rebuild(opened, journal, run, lambda e: findings.append(e) if isinstance(e, Finding) else None, result)
-    return result, findings
 
 
 async def test_it_equals_the_manifest_it_replaces(archive: Path):
     """After changes, deletions, returns and failures each row of each table is as it was; the old one is kept."""
+    for options in ({}, {"quick": True}, {"part": Part(2, 3)}):
+        await recorded(archive, **options)
     before = tables(archive)
+    assert [row["parts"] for row in rows(archive, "verifications")] == [1, 1, 3]
     assert {row["state"] for row in before["images"]} == {"live", "gone"}
     assert max(row["revision"] for row in before["images"]) > 1
     assert before["failures"][0]["attempts"] == 2

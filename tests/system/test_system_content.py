@@ -86,6 +86,30 @@ async def test_each_spoiled_picture_is_one_named_failure(sim: Simulator, shelf: 
     assert rows(outside.archive, "failures") == []
 
 
+async def test_a_picture_that_the_service_itself_has_cut_is_kept(sim: Simulator, shelf: str, outside: Outside):
+    """Its own hash agrees with all that came, from the service or its store: kept and noted; without a hash, owed."""
+    by_md5, by_store, unproven = sim.workspaces[shelf].ids[:3]
+    cut = {image: drawn(kind)[:-30] for image, kind in ((by_md5, "JPEG"), (by_store, "PNG"), (unproven, "WEBP"))}
+    for image, content in cut.items():
+        sim.workspaces[shelf].replace_bytes(image, content)
+    sim.faults.on("content", faults.redirect(sim.to_store), image=by_store)
+    sim.faults.on("content", faults.headers({"Content-MD5": None}), image=unproven)
+
+    ran = await outside.backup()
+
+    assert (ran.code, set(ran.failures)) == (3, {unproven})
+    assert "cut off" in ran.failures[unproven]
+    files, images = pictures(outside.archive), outside.images()
+    assert [files[images[image]["path"]] for image in (by_md5, by_store)] == [cut[by_md5], cut[by_store]]
+    noted = {line["image"]: line["notes"] for line in ran.lines if line.get("notes")}
+    assert noted.keys() == {by_md5, by_store}
+    assert all("ends early" in notes[0] for notes in noted.values())
+
+    sim.faults.clear()
+    assert (await outside.backup()).code == 0
+    assert (await outside("verify")).code == 0
+
+
 async def test_a_picture_above_the_limit_is_refused_by_name(sim: Simulator, shelf: str, make: Make):
     """Neither one that says how large it is nor one that only turns out to be is kept; the limit is in the reason."""
     outside = make(limits={"image_bytes": 200_000})

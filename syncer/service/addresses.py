@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urljoin
@@ -44,9 +45,7 @@ class Origin:
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        default = {"http": 80, "https": 443}[self.scheme]
-        return f"{self.scheme}://{host}" + ("" if self.port == default else f":{self.port}")
+        return _spelled(self.scheme, self.host, self.port)
 
     @property
     def is_local(self) -> bool:
@@ -55,15 +54,28 @@ class Origin:
         return self.host == "localhost" or (literal is not None and unwrapped(literal).is_loopback)
 
 
+@lru_cache(maxsize=1024)
+def _spelled(scheme: str, host: str, port: int) -> str:
+    bracketed = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}[scheme]
+    return f"{scheme}://{bracketed}" + ("" if port == default else f":{port}")
+
+
 def origin_of(url: URL | str) -> Origin:
     """Read the origin of an absolute URL; `Refused` where there is none that could be asked."""
     try:
         parsed = url if isinstance(url, URL) else URL(url)
-        scheme, port = parsed.scheme.lower(), parsed.port
-        # Building anew lower-cases, encodes international names and shortens IPv6, also where the URL was "encoded".
-        host = (URL.build(scheme="http", host=parsed.raw_host or "").raw_host or "").removesuffix(".")
+        return _origin(parsed.scheme, parsed.raw_host or "", parsed.port)
     except ValueError:
         raise Refused("broken address") from None  # yarl repeats the URL, signature included
+
+
+@lru_cache(maxsize=1024)  # every request asks, and there are few origins
+def _origin(scheme: str, raw_host: str, port: int | None) -> Origin:
+    """Read what yarl made of a URL. Raises `ValueError` as yarl does."""
+    scheme = scheme.lower()
+    # Building anew lower-cases, encodes international names and shortens IPv6, also where the URL was "encoded".
+    host = (URL.build(scheme="http", host=raw_host).raw_host or "").removesuffix(".")
     if scheme not in ("http", "https") or port is None or not _HOST.fullmatch(host):
         raise Refused("broken address")
     if _NUMBER.fullmatch(host.rpartition(".")[2]) and literal_address(host) is None:
@@ -93,6 +105,7 @@ def redirected(url: URL, location: str | None) -> URL:
 Address = IPv4Address | IPv6Address
 
 
+@lru_cache(maxsize=1024)
 def literal_address(host: str) -> Address | None:
     """The address that a host is written as, or None for a name."""
     try:

@@ -6,6 +6,7 @@ Whether an address may be asked, and whether the token may go there, is left to 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 from yarl import URL
@@ -61,14 +62,13 @@ def content_links(link: str, base: str) -> tuple[URL, ...]:
         raise Refused("no content link")
     if _CONTROL.search(link) or not _encodable(link):
         raise _broken("a control character")
-    root = URL(base, encoded=True)
-    host = f"{root.scheme}://{root.raw_authority}"
-    if link.startswith("//"):
-        candidates = [f"{root.scheme}:{link}"]
-    elif _SCHEME.match(link):
+    if _SCHEME.match(link):
         candidates = [link]
     else:
-        candidates = _relative(link, base, host, root.raw_path.rstrip("/"))
+        root = URL(base, encoded=True)
+        host = f"{root.scheme}://{root.raw_authority}"
+        along = link.startswith("//")
+        candidates = [f"{root.scheme}:{link}"] if along else _relative(link, base, host, root.raw_path.rstrip("/"))
     return tuple(_address(candidate) for candidate in dict.fromkeys(candidates))
 
 
@@ -89,18 +89,24 @@ def _address(text: str) -> URL:
     if found is None:
         raise _broken("neither http nor https")
     scheme, authority, rest = found.groups()
+    site = _site(scheme.lower(), authority)
+    rest = _ILLEGAL.sub(lambda character: quote(character.group(), safe=""), rest)
+    if not rest.startswith("/"):
+        rest = f"/{rest}"
+    return URL(f"{site}{rest}", encoded=True)
+
+
+@lru_cache(maxsize=256)  # the same for all of a service's links
+def _site(scheme: str, authority: str) -> str:
     if "@" in authority:
         raise _broken("a name or password in it")
     try:
-        site = URL(f"{scheme.lower()}://{authority}")  # writes the host as IDNA
+        site = URL(f"{scheme}://{authority}")  # writes the host as IDNA
     except ValueError as error:
         raise _broken("not an address") from error
     if not site.raw_host or _ILLEGAL.search(site.raw_host.replace("%", "")):
         raise _broken("no host that could be asked")
-    rest = _ILLEGAL.sub(lambda character: quote(character.group(), safe=""), rest)
-    if not rest.startswith("/"):
-        rest = f"/{rest}"
-    return URL(f"{site.scheme}://{site.raw_authority}{rest}", encoded=True)
+    return f"{site.scheme}://{site.raw_authority}"
 
 
 def _broken(reason: str) -> Refused:

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from itertools import count
 from typing import TypeVar
 
@@ -145,7 +146,7 @@ class Pacing:
             name = str(failure.facts.get("origin"))
             origin = self._origins.get(name)
             # Where others get through, a 429 says that we are too many, not that this request is in vain.
-            others_got_through = self._successes_of_others(budget)[name] > before[name]
+            others_got_through = self._successes_of_others(budget).get(name, 0) > before.get(name, 0)
             crowded = failure.facts.get("status") == 429 and others_got_through
             used += not crowded
             remaining = budget.deadline - self._clock()
@@ -159,8 +160,8 @@ class Pacing:
             await self._sleep(min(delay, remaining))
         raise AssertionError("unreachable")
 
-    def _successes_of_others(self, budget: _Budget) -> Counter[str]:
-        return Counter({name: seen.successes - budget.successes[name] for name, seen in self._origins.items()})
+    def _successes_of_others(self, budget: _Budget) -> dict[str, int]:
+        return {name: seen.successes - budget.successes[name] for name, seen in self._origins.items()}
 
     async def _wait_out(self, origin: _Origin) -> None:
         waited_for = 0.0
@@ -193,6 +194,7 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
     return seconds if seconds >= 0 else None
 
 
+@lru_cache(maxsize=64)  # many answers come within the same second
 def http_date(text: str | None) -> datetime | None:
     """Read a date of an HTTP header; None for what is not one."""
     try:

@@ -110,6 +110,12 @@ class Manifest:
         """Return `archive_id`, `created` and `seal`: the journal's line up to which all is written; {} if unbound."""
         return await self._call(lambda: dict(next(iter(self._db.table("archive").rows), {})))
 
+    async def losses(self) -> list[Lost]:
+        """Return what is told as lost for good."""
+        columns = "workspace_id, image_id, revision, path, reason, found_at"
+        rows_ = await self._call(lambda: self._db.execute(f"select {columns} from losses order by path").fetchall())  # noqa: S608  our own words
+        return [Lost(*row) for row in rows_]
+
     # --- workspaces -----------------------------------------------------------------------------------
 
     async def known(self, workspace_id: str) -> Introduced | None:

@@ -54,8 +54,9 @@ async def rebuild(archive: Archive, journal_: Journal, run: str, watch: Watch, r
             archive=root,
         )
     fresh, old = root / tree.FRESH, root / tree.MANIFEST
-    for leftover in root.glob(f"{tree.FRESH}*"):
-        leftover.unlink()
+    with translated(root):
+        for leftover in root.glob(f"{tree.FRESH}*"):
+            leftover.unlink()
     async with Manifest.open(fresh) as manifest, Audit.begin(Part()) as told:
         marker = msgspec.json.decode((root / layout.MARKER).read_bytes(), type=dict[str, str | int])
         await manifest.bind(archive_id, str(marker["created"]))
@@ -79,20 +80,21 @@ def swap(root: Path, run: str) -> str | None:
     with translated(root):
         fsync(fresh)
         kept = old.exists()
-        if kept:
+        logs = [log for suffix in ("-wal", "-shm") if (log := old.with_name(f"{old.name}{suffix}")).exists()]
+        if kept or logs:
             evidence.mkdir(parents=True)
-            # Its log would be read into the new one. Without it the old one is only older: the journal knows the rest.
-            for log in (old.with_name(f"{old.name}{suffix}") for suffix in ("-wal", "-shm")):
-                if log.exists():
-                    log.rename(evidence / log.name)
-            try:
-                os.link(old, evidence / old.name)
-            except OSError:  # not on every file system
-                shutil.copy2(old, evidence / old.name)
+            # They would be read into the new one. Without them the old one is only older: the journal knows the rest.
+            for log in logs:
+                log.rename(evidence / log.name)
+            if kept:
+                try:
+                    os.link(old, evidence / old.name)
+                except OSError:  # not on every file system
+                    shutil.copy2(old, evidence / old.name)
             fsync(evidence)
         fresh.replace(old)
         fsync(root)
-    return str(evidence.relative_to(root)) if kept else None
+    return str(evidence.relative_to(root)) if kept or logs else None
 
 
 class _Replay:

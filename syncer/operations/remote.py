@@ -96,7 +96,8 @@ class _Comparing:
             return
         silent = image.updated_at == entry.updated_at
         notes = ("changed at the service without a new updatedAt",) if silent else ()
-        await self._ledger.settle(Stored(image, staged.revision, Reason.CHANGED, notes), staged)
+        changed = Stored(image, staged.revision, Reason.CHANGED, (*staged.notes, *notes))
+        await self._ledger.settle(changed, staged)
         if silent:
             self._result.silent += 1
         else:

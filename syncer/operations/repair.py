@@ -107,6 +107,18 @@ async def repair(rooms: Rooms, options: Options, see: Look, watch: Watch, looked
                     if lost:
                         await ledger.note(Lost(*where, reason, layout.stamp(rooms.now())))
             watch(outcome)
+        for one in await _found_again(rooms, options, result):
+            where = (one.workspace_id, one.image_id, one.revision, one.path)
+            await ledger.note(Repaired(*where, None, layout.stamp(rooms.now())))
+
+
+async def _found_again(rooms: Rooms, options: Options, result: Repair) -> list[Lost]:
+    """Name what is told as lost and lies there whole: put back by a repair that ended before it could tell."""
+    if options.quick:
+        return []
+    damaged = {finding.path for finding in result.findings}
+    there = [one for one in await rooms.manifest.losses() if options.part(one.workspace_id, one.image_id)]
+    return [one for one in there if one.path not in damaged]
 
 
 def _kept(rooms: Rooms, paths: set[str]) -> dict[str, Kept]:

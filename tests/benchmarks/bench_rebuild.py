@@ -22,6 +22,7 @@ from syncer import app
 from syncer.archive import layout
 from syncer.archive.journal import Journal
 from syncer.archive.sidecar import render
+from syncer.archive.store import Archive
 from syncer.model import Introduced, Reason, Revision, Stored
 from syncer.operations.chronicle import Made, digest, tell, tell_made
 from syncer.operations.rebuild import Rebuilt, rebuild
@@ -33,9 +34,8 @@ from syncer.settings import ArchiveSettings, Settings
 
 async def furnish(root: Path, images: int) -> None:
     """Write an archive as a backup would have: pictures of 2 KiB, sidecars, one journal."""
-    settings = Settings(ArchiveSettings(path=root, reserve=0), workspaces=())
-    root.mkdir()
-    async with app.held(settings, "bench") as (archive, journal, run):
+    run = "20260101-000000-bench"
+    async with Archive.open(root, reserve=0, image_bytes=1 << 20) as archive, Journal.open(root, run) as journal:
         archive_id = archive.create_marker()
         tell_made(journal, Made(archive_id, "2026-01-01T00:00:00Z", digest((root / layout.MARKER).read_bytes())))
         tell(journal, Introduced("w", "Bench", "w"), lambda _: None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,26 @@ async def test_it_needs_no_manifest(archive: Path):
     result, _ = await rebuilt(archive)
     assert tables(archive, "runs") == before
     assert result.evidence is None
+    assert (await verified(archive)).told == []
+
+
+async def test_a_log_without_its_manifest_is_not_read_into_the_new_one(archive: Path):
+    """It is all that is left of the old one: kept as evidence."""
+    database = archive / "manifest.db"
+    log = archive / "manifest.db-wal"
+    async with Manifest.open(database) as manifest:  # a reader keeps the log from being folded in
+        with closing(sqlite3.connect(database)) as reader:
+            reader.execute("begin").execute("select count(*) from images").fetchone()
+            await manifest.bind(str(await manifest.archive_id()), "1999-01-01T00:00:00Z")
+            left = log.read_bytes()
+    before = tables(archive, "runs")
+    database.unlink()
+    log.write_bytes(left)
+
+    result, _ = await rebuilt(archive)
+
+    assert tables(archive, "runs") == before
+    assert (archive / str(result.evidence) / log.name).read_bytes() == left
     assert (await verified(archive)).told == []
 
 

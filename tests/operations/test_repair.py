@@ -124,6 +124,26 @@ async def test_a_loss_that_comes_back_is_no_loss_any_more(held: Path, settings: 
     assert (await verified(held)).told == []
 
 
+async def test_a_loss_whose_file_is_whole_again_is_told_as_none(
+    held: Path, settings: Settings, sim: Simulator, shelf: str
+):
+    """A repair was killed when it had put the file back and not told it yet; or a person put it back."""
+    row = rows(held, "images")[0]
+    whole = (held / row["path"]).read_bytes()
+    (held / row["path"]).unlink()
+    sim.workspaces[shelf].delete(row["image_id"])
+    await repaired(settings)
+    assert rows(held, "losses")
+    (held / row["path"]).write_bytes(whole)
+
+    await repaired(settings)
+
+    assert rows(held, "losses") == []
+    async with app.held(settings, "test") as (archive, journal, run):
+        await rebuild(archive, journal, run, lambda _: None, Rebuilt())
+    assert rows(held, "losses") == []
+
+
 async def test_a_service_that_is_not_well_loses_nothing(held: Path, settings: Settings, sim: Simulator):
     """What could not be fetched this time is left as it is and is not called lost."""
     row = rows(held, "images")[0]

@@ -1,10 +1,12 @@
-"""Strike a backup at each of its system calls that change the disk, and see that every promise holds.
+"""Strike a command at each of its system calls that change the disk, and see that every promise holds.
 
     python tests/system/kill_sweep.py [--every K] [--jobs N] [--fault kill|EIO|ENOSPC] [--twice] [--threads]
+                                      [--scenario NAME]...
 
 A run is recorded once, undisturbed, under `strace`: that gives the points. Then, for each point, a fresh copy of the
 archive gets the same run with a fault there: SIGKILL on entering the call, or the call fails. What is left has to be
-sound as it lies (see `soundness`), and a run after it has to end in exactly the state of the undisturbed one.
+sound as it lies (see `soundness`) but for what was wrong before, none of the bytes that were there may be lost, and a
+run after it has to end in exactly the state of the undisturbed one. `scenarios` has the commands and their archives.
 """
 # ruff: noqa: T201  a command prints
 
@@ -33,15 +35,15 @@ if __name__ == "__main__":
     sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 import one_backup  # noqa: E402
-from soundness import state, unsound  # noqa: E402
-from support import CANARY, back_up, configure, environment, settings_of  # noqa: E402
+from scenarios import SCENARIOS, Scenario, shelf_of  # noqa: E402
+from soundness import lost, state, unsound  # noqa: E402
+from support import CANARY, configure, environment  # noqa: E402
 
 from syncer.errors import SyncerError  # noqa: E402
 from syncer.model import Finding, Harm  # noqa: E402
 from syncer.operations import verification  # noqa: E402
 from syncer.operations.verification import Progress  # noqa: E402
 from syncer.operations.verify import verify  # noqa: E402
-from syncer.simulator import faults  # noqa: E402
 from syncer.simulator.server import Options, Simulator  # noqa: E402
 
 STRACE = shutil.which("strace")
@@ -50,7 +52,6 @@ CHANGING = (
     "symlinkat,unlink,unlinkat,rmdir,mkdir,mkdirat,ftruncate,truncate,fallocate"
 )
 FAULTS = {"kill": "signal=SIGKILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
-SCENARIOS = ("first", "next")
 
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
 _UNTIL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,30 +78,43 @@ class Struck:
 class Sweep:
     """A run that can be struck: `points` on its way, and how it ends when it is not."""
 
-    def __init__(self, folder: Path, sim: Simulator, base: Path | None, *, threads: bool) -> None:
+    def __init__(self, folder: Path, sim: Simulator, scenario: Scenario, base: Path | None, *, threads: bool) -> None:
         self.points: list[Point] = []
         self._folder = folder
         self._sim = sim
+        self._scenario = scenario
         self._base = base
         self._mode = "threads" if threads else "alone"
-        self._code = 0
-        self._state: dict[str, Any] = {}
+        self._code = self._then = 0  # the exit codes of the run, and of the one after it
+        self._harmed = set[str]()  # what `syncer verify` finds damaged before the run
+        self._before = set[str]()  # and what is unsound then
+        self._end: dict[str, Any] = {}
 
     async def record(self) -> None:
         """Run once undisturbed, and note where the archive is changed."""
+        if self._base is not None:
+            self._harmed = {finding.path for finding in await verified(self._base, lambda harm: harm.damage)}
+            self._before = {*unsound(self._base), *unsound(self._bare())}
+        assert self._scenario.harmed == bool(self._harmed)
         config = self._fresh("undisturbed")
         archive, trace = config.parent / "archive", config.parent / "trace"
-        self._code = await self._run(config, trace)
+        self._code = self._then = await self._run(config, trace)
         self.points = sorted(points(trace.read_text(), archive))
-        self._state = state(archive)
+        if self._scenario.then is not None:
+            self._then = await one_backup.perform(self._scenario.then, config)
+        self._end = await self._ended(archive)
+        assert self._scenario.lasting == bool(self._end["troubles"]), self._end["troubles"]
+        assert self._lost(archive) == []
 
     async def strike(self, point: Point, fault: str = "kill", *then: Point) -> Struck:
         """Run with a fault at one point, judge what is left, run again and compare; `then` strikes the runs between."""
         async with self.struck(point, fault, *then) as (config, fired, code):
             archive = config.parent / "archive"
             left = unsound(archive, strays=fault != "kill") if archive.exists() else []
+            left = [trouble for trouble in left if trouble not in self._before] + self._lost(archive)
             if (archive / "journal").exists():  # what is stray, and what only unfinished, was judged just now
-                left += await verified(archive, lambda harm: harm.damage and harm is not Harm.STRAY)
+                found = await verified(archive, lambda harm: harm.damage and harm is not Harm.STRAY)
+                left += [f"verify: {finding}" for finding in found if finding.path not in self._harmed]
             wrong = [f"as it was left: {trouble}" for trouble in left]
             if fault != "kill" and code not in {9, self._code}:
                 wrong.append(f"a failing disk gave exit code {code}")
@@ -122,14 +136,23 @@ class Sweep:
     async def heal(self, config: Path) -> list[str]:
         """Run undisturbed over what is left, and say where the end is not that of the undisturbed run."""
         try:
-            ran = await back_up(settings_of(config))
-            after = state(config.parent / "archive")
+            code = await one_backup.perform(self._scenario.then or self._scenario.command, config)
+            end = await self._ended(config.parent / "archive")
         except (SyncerError, AssertionError) as error:
             return [f"{type(error).__name__}: {error}"]
-        wrong = [f"{name} are not as undisturbed" for name in after if after[name] != self._state[name]]
-        if ran.result.exit_code != self._code:
-            wrong.append(f"exit code {ran.result.exit_code}, undisturbed {self._code}")
-        return wrong + unsound(config.parent / "archive") + await verified(config.parent / "archive")
+        wrong = [f"{name} are not as undisturbed" for name in end if end[name] != self._end[name]]
+        wrong += [trouble for trouble in end["troubles"] if trouble not in self._end["troubles"]]
+        if code != self._then:
+            wrong.append(f"exit code {code}, undisturbed {self._then}")
+        return wrong + self._lost(config.parent / "archive")
+
+    async def _ended(self, archive: Path) -> dict[str, Any]:
+        """Describe an archive as a run has left it that came to its end; `troubles` is what is still wrong with it."""
+        held = state(archive, *self._scenario.tables)
+        return held | {"troubles": [*unsound(archive), *map(str, await verified(archive))]}
+
+    def _lost(self, archive: Path) -> list[str]:
+        return [] if self._base is None else lost(self._base, archive, *self._scenario.names)
 
     async def strike_all(self, chosen: Iterable[Point], fault: str, *, jobs: int, twice: bool = False) -> list[Struck]:
         """Strike at many points, some at a time; `twice` strikes the run after as well, at any point."""
@@ -143,6 +166,15 @@ class Sweep:
             for point in chosen:
                 group.create_task(one(point))
         return done
+
+    def _bare(self) -> Path:
+        """Make a copy of the archive before the run without damaged sidecars: a crash may leave them moved aside."""
+        assert self._base is not None
+        bare = shutil.copytree(self._base, self._folder / "bare")
+        for path in self._harmed:
+            if path.endswith(".json"):
+                (bare / path).unlink(missing_ok=True)
+        return bare
 
     def _fresh(self, name: str) -> Path:
         """Make a folder with a configuration and a copy of the archive as it is before the run."""
@@ -158,7 +190,7 @@ class Sweep:
         inject = ("-e", f"inject={point.call}:{FAULTS[fault]}:when={point.number}") if point else ()
         process = await asyncio.create_subprocess_exec(
             *(STRACE, "-f", "-qq", "-y", "-s", "0", "-o", trace, "-e", f"trace={CHANGING}"),
-            *(*inject, sys.executable, one_backup.__file__, config, self._mode),
+            *(*inject, sys.executable, one_backup.__file__, config, self._mode, self._scenario.command),
             env=environment(
                 {
                     "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE.parent)]),
@@ -174,51 +206,23 @@ class Sweep:
 
 
 @asynccontextmanager
-async def prepared(folder: Path, scenario: str, *, threads: bool = False) -> AsyncIterator[Sweep]:
-    """Prepare a scenario's service, and the archive as it is before the run, and record the run.
-
-    `first`: into a folder that does not exist, so marker, manifest and journal are made too. `next`: over an archive
-    of earlier runs, with images that are new, changed (bytes), changed (words), gone, restored, failing and made good.
-    """
-    options = Options(images=16, client_secret=CANARY, until=_UNTIL)
+async def prepared(folder: Path, name: str, *, threads: bool = False) -> AsyncIterator[Sweep]:
+    """Prepare a scenario's service, and the archive as it is before the run, and record the run."""
+    scenario, options = SCENARIOS[name], Options(images=16, client_secret=CANARY, until=_UNTIL)
     async with Simulator.start(options, clock=_UNTIL.timestamp) as sim:
-        base = await _grown(sim, folder / "base") if scenario == "next" else None
-        sweep = Sweep(folder, sim, base, threads=threads)
+        base = await scenario.archive(sim, folder / "base") if scenario.archive else None
+        sweep = Sweep(folder, sim, scenario, base, threads=threads)
         await sweep.record()
         yield sweep
 
 
-async def _grown(sim: Simulator, folder: Path) -> Path:
-    """Back up twice, so that there is a past; then change the service. Returns the archive."""
-    shelf = sim.workspaces[shelf_of(sim)]
-    settings = settings_of(configure(sim, folder, [shelf.id], limits={"retries": 0}))
-    bytes_, more_bytes, words, more_words, gone, also_gone, returning, failing, good = shelf.ids[:9]
-    owed = sim.faults.on("content", faults.status(403), image=good)
-    await back_up(settings)
-    shelf.delete(returning)
-    await back_up(settings)
-
-    owed.left = 0
-    shelf.restore(returning)
-    for image in (bytes_, more_bytes, failing):
-        shelf.repaint(image)
-    for image in (words, more_words):
-        shelf.change(image, prompt="reworded")
-    for image in (gone, also_gone):
-        shelf.delete(image)
-    *_, broken = shelf.add_many(4)
-    for image in (failing, broken):
-        sim.faults.on("content", faults.status(403), image=image)
-    return folder / "archive"
-
-
-async def verified(archive: Path, harms: Callable[[Harm], bool] = lambda harm: True) -> list[str]:
-    """Say what `syncer verify` finds: another judge, which may lean on other things than `unsound` does."""
-    found: list[str] = []
+async def verified(archive: Path, harms: Callable[[Harm], bool] = lambda harm: True) -> list[Finding]:
+    """Return what `syncer verify` finds: another judge, which may lean on other things than `unsound` does."""
+    found: list[Finding] = []
 
     def see(event: Finding | Progress) -> None:
         if isinstance(event, Finding) and harms(event.harm):
-            found.append(f"verify: {event}")
+            found.append(event)
 
     await verify(archive, verification.Options(), see, verification.Verification())
     return found
@@ -241,11 +245,6 @@ def spread(chosen: Sequence[Point], count: int) -> list[Point]:
     step = max(1, len(chosen) // count)
     kinds = {point.call: point for point in chosen}
     return sorted({*chosen[step // 2 :: step], *kinds.values()})
-
-
-def shelf_of(sim: Simulator) -> str:
-    """The id of the workspace that is backed up."""
-    return next(iter(sim.workspaces))
 
 
 async def sweep_all(options: argparse.Namespace, folder: Path) -> bool:

@@ -1,8 +1,8 @@
 """What has to hold in an archive whatever stopped its writer, and what it holds, as values to compare.
 
 `unsound` judges an archive as it was left, before anything has opened it again: the promises hold at every moment.
-`state` describes one that was closed in peace, and leaves out only what differs between two runs that do the same:
-times, run ids, the archive's own id, and how often a failure was tried.
+`lost` compares it with what was there before. `state` describes one that was closed in peace, and leaves out only what
+differs between two runs that do the same: times, run ids, the archive's own id, and how often a failure was tried.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ PASSING = {  # columns that differ between two runs that do the same
     "revisions": {"fetched_at", "run"},
     "failures": {"attempts", "first_tried", "last_tried"},
     "workspaces": set[str](),
+    "losses": {"found_at"},
 }
 
 
@@ -78,50 +79,77 @@ def unsound(archive: Path, *, strays: bool = False) -> list[str]:
     return wrong
 
 
-def state(archive: Path) -> dict[str, Any]:
-    """Describe all that an archive holds; times, runs and its id left out. Nothing but the kept may lie there."""
+def lost(before: Path, archive: Path, *names: str) -> list[str]:
+    """Say which bytes are not there any more: neither under the name they had before, nor below it in the evidence.
+
+    Looked for are all that had final names, and the files of these other `names`.
+    """
+    evidence = [archive, *(archive / layout.EVIDENCE).glob("*")]
+    return [
+        f"the bytes of {place} are lost"
+        for place in sorted(files(before) | set(names))
+        if _hash(before / place) not in {_hash(folder / place) for folder in evidence}
+    ]
+
+
+def state(archive: Path, *more: str) -> dict[str, Any]:
+    """Describe all that an archive holds; times, runs and its id left out. Nothing but the kept may lie there.
+
+    `more` tables of the manifest are described whole.
+    """
     tables, wrong = manifest(archive)
     assert wrong == []
     assert {path.name for path in (archive / layout.STAGING).iterdir()} == {"lock"}
+    # An unfinished copy of it stays until a run that changes something makes another one.
+    assert {*archive.glob(f"{MANIFEST}*")} - {*archive.glob(f"{MANIFEST}.backup*")} == {archive / MANIFEST}
     named = {row[name] for row in tables["revisions"] for name in ("path", "sidecar")}
     assert files(archive) == named, f"files without a row, or rows without a file: {files(archive) ^ named}"
     held: dict[str, Any] = {
         table: [_lasting(row, passing) for row in tables[table]] for table, passing in PASSING.items()
     }
+    held |= {table: tables[table] for table in more}
     held["files"] = {place: _content(archive / place) for place in sorted(named)}
     return held
 
 
 def files(archive: Path) -> set[str]:
     """All pictures and sidecars under their final names, and whatever else lies there."""
-    ours = (layout.STAGING, layout.JOURNAL, layout.MARKER)
+    ours = (layout.STAGING, layout.EVIDENCE, layout.JOURNAL, layout.MARKER)
     found = (path.relative_to(archive) for path in archive.rglob("*") if path.is_file())
     return {str(path) for path in found if path.parts[0] not in ours and not path.parts[0].startswith(MANIFEST)}
 
 
 def manifest(archive: Path) -> tuple[dict[str, list[Row]], list[str]]:
-    """Read the tables of a manifest, and what SQLite finds wrong with it, from a copy: looking must not heal it."""
+    """Read the tables of a manifest, and what SQLite finds wrong with it, from a copy: looking must not heal it.
+
+    Of one that is damaged nothing is read.
+    """
     tables: dict[str, list[Row]] = {name: [] for name in ("archive", *PASSING)}
     with tempfile.TemporaryDirectory() as folder:
         for path in archive.glob(f"{MANIFEST}*"):
             if not path.name.endswith("-shm"):
                 shutil.copy(path, folder)
         with closing(sqlite3.connect(Path(folder) / MANIFEST)) as db:
-            db.row_factory = sqlite3.Row
-            verdict = [line for (line,) in db.execute("pragma integrity_check")]
+            try:
+                verdict = [line for (line,) in db.execute("pragma integrity_check")]
+            except sqlite3.DatabaseError as error:
+                verdict = [str(error)]
+            if verdict != ["ok"]:
+                return tables, [f"the manifest is damaged: {line}" for line in verdict]
             there = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
-            for name in tables.keys() & there:
+            db.row_factory = sqlite3.Row
+            for name in there:
                 rows = map(dict, db.execute(f"select * from {name}"))
                 tables[name] = sorted(rows, key=lambda row: [str(value) for value in row.values()])  # the key is first
-    return tables, [] if verdict == ["ok"] else [f"the manifest is damaged: {line}" for line in verdict]
+    return tables, []
 
 
 def _pair(archive: Path, place: str) -> tuple[Revision | None, str]:
     """Read the sidecar at a place and see that its bytes stand."""
     try:
         pair = sidecar.read((archive / place).read_bytes(), place)
-    except (OSError, Damaged) as error:
-        return None, f"the sidecar cannot be read: {error}"
+    except (OSError, Damaged):
+        return None, "the sidecar cannot be read"
     return pair, "" if _hash(archive / pair.path) == pair.sha256 else "its bytes are not there, or others are"
 
 

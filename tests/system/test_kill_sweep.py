@@ -11,8 +11,11 @@ from pathlib import Path
 import kill_sweep
 import pytest
 from kill_sweep import Point, points, prepared, spread
+from soundness import lost
 
-SAMPLE = 6  # points of each scenario
+from syncer.archive.layout import EVIDENCE
+
+SAMPLE = 6  # points of each scenario, and one of every kind of call
 
 
 def needs_strace() -> None:
@@ -24,12 +27,12 @@ def needs_strace() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", kill_sweep.SCENARIOS)
 async def test_killed_at_a_spread_of_points(tmp_path: Path, scenario: str):
-    """The first run ever, and one with every kind of change: dead at any point, nothing is lost, doubled or stray."""
+    """The first run ever, one with every kind of change, repairs, rebuilds and adoptions: nothing is lost or stray."""
     needs_strace()
     async with prepared(tmp_path, scenario) as sweep:
         struck = await sweep.strike_all(spread(sweep.points, SAMPLE), "kill", jobs=2)
 
-    assert len(sweep.points) > 200
+    assert len(sweep.points) > 30
     assert [one.point for one in struck if not one.fired] == []
     assert {one.point: one.wrong for one in struck if one.wrong} == {}
 
@@ -54,6 +57,39 @@ async def test_killed_while_threads_are_at_work(tmp_path: Path):
 
     assert any(one.fired for one in struck)
     assert {one.point: one.wrong for one in struck if one.wrong} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["repair", "rebuild"])
+async def test_a_disk_that_fails_while_it_mends(tmp_path: Path, scenario: str):
+    """A call that fails ends a repair or a rebuild with 9, or not at all; what was there is there still."""
+    needs_strace()
+    async with prepared(tmp_path, scenario) as sweep:
+        struck = await sweep.strike_all(spread(sweep.points, SAMPLE)[::2], "EIO", jobs=2)
+
+    assert [one.point for one in struck if not one.fired] == []
+    assert {one.point: one.wrong for one in struck if one.wrong} == {}
+
+
+def test_bytes_are_lost_that_are_neither_in_place_nor_evidence(tmp_path: Path):
+    """What was moved aside is there still; what was written over or removed, or lies under another name, is not."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    for name in ("same", "aside", "over", "gone", "moved"):
+        (before / "w").mkdir(parents=True, exist_ok=True)
+        (before / "w" / name).write_bytes(name.encode())
+    (after / EVIDENCE / "run" / "w").mkdir(parents=True)
+    (after / EVIDENCE / "run" / "w" / "aside").write_bytes(b"aside")
+    (after / "w").mkdir()
+    for name, data in (("same", b"same"), ("aside", b"mended"), ("over", b"other"), ("elsewhere", b"moved")):
+        (after / "w" / name).write_bytes(data)
+    (before / "manifest.db").write_bytes(b"rows")
+
+    assert [word for line in lost(before, after) for word in line.split() if "/" in word] == [
+        "w/gone",
+        "w/moved",
+        "w/over",
+    ]
+    assert "the bytes of manifest.db are lost" in lost(before, after, "manifest.db")
 
 
 def test_points_are_the_calls_that_change_the_archive():

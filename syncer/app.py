@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from syncer import settings as configuration
+from syncer.archive import lock
 from syncer.archive.disk import translated
 from syncer.archive.journal import GENESIS, Journal
-from syncer.archive.layout import JOURNAL, MARKER
+from syncer.archive.layout import JOURNAL, MARKER, STAGING, stamp
 from syncer.archive.store import Archive
-from syncer.errors import SafetyStop
+from syncer.errors import SafetyStop, SyncerError
 from syncer.log import redact
 from syncer.manifest.manifest import Manifest
+from syncer.operations import recording
 from syncer.operations.replay import catch_up
 from syncer.operations.rooms import Looking, Rooms, utc_now
+from syncer.operations.verification import Options, Verification
 from syncer.service import auth
 from syncer.service.client import Connection, ImageService
 from syncer.settings import ClientCredentials, Settings
@@ -34,25 +37,43 @@ MANIFEST = "manifest.db"
 async def looking(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Looking]:
     """Open what a dry run needs; nothing on the disk is made or changed."""
     async with AsyncExitStack() as stack:
-        connection = await asyncio.to_thread(connect, settings, environ)  # it may run a command and wait for it
+        service = await stack.enter_async_context(connected(settings, environ))
         manifest = await stack.enter_async_context(Manifest.open(settings.archive.path / MANIFEST, dry=True))
-        service = await stack.enter_async_context(ImageService.open(connection, on_secret=redact.learn))
         yield Looking(settings, service, manifest, asyncio.Semaphore(settings.limits.downloads))
 
 
 @asynccontextmanager
+async def connected(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[ImageService]:
+    """Open the connection to the service; nothing is asked yet. Raises `ConfigError` for credentials that are missing.
+
+    What it waits for, it waits for in a thread: fetching a secret may run a command.
+    """
+    connection = await asyncio.to_thread(connect, settings, environ)
+    async with ImageService.open(connection, on_secret=redact.learn) as service:
+        yield service
+
+
+@asynccontextmanager
 async def opened(
-    settings: Settings, environ: Mapping[str, str], command: str, *, make: bool = False
+    settings: Settings,
+    environ: Mapping[str, str],
+    command: str,
+    *,
+    make: bool = False,
+    service: ImageService | None = None,
+    run: str | None = None,
 ) -> AsyncIterator[Rooms]:
     """Open every room for writing, under the archive's lock, with a manifest that knows all that the journal tells.
 
-    Only with `make` is an archive made where none is. Raises `ConfigError` for credentials that are missing,
-    `AlreadyRunning`, `ArchiveUnwritable`, and `SafetyStop` where marker and manifest do not agree, or are missing.
+    Only with `make` is an archive made where none is. A `service` that is connected already is left open; `run` is
+    the run's id, a new one if not given. Raises `ConfigError` for credentials that are missing, `AlreadyRunning`,
+    `ArchiveUnwritable`, and `SafetyStop` where marker and manifest do not agree, or are missing.
     """
     async with AsyncExitStack() as stack:
         if not make:
             _refuse_absent(settings.archive.path, MARKER, MANIFEST)
-        connection = await asyncio.to_thread(connect, settings, environ)  # it may run a command and wait for it
+        if service is None:
+            service = await stack.enter_async_context(connected(settings, environ))
         archive = await stack.enter_async_context(
             Archive.open(
                 settings.archive.path,
@@ -63,10 +84,9 @@ async def opened(
             )
         )
         manifest = await stack.enter_async_context(identified(archive))
-        run = new_run(utc_now())
+        run = run or new_run(utc_now())
         journal = await stack.enter_async_context(Journal.open(archive.root, run))
         await catch_up(archive.root, manifest, journal.seal)
-        service = await stack.enter_async_context(ImageService.open(connection, on_secret=redact.learn))
         yield Rooms(
             settings,
             service,
@@ -94,6 +114,58 @@ async def held(settings: Settings, command: str) -> AsyncIterator[tuple[Archive,
         )
         run = new_run(utc_now())
         yield archive, await stack.enter_async_context(Journal.open(archive.root, run)), run
+
+
+async def remember_verified(
+    settings: Settings,
+    command: str,
+    options: Options,
+    result: Verification,
+    *,
+    damage_before: int = 0,
+    archive: str | None = None,
+) -> str | None:
+    """Tell the archive that it was verified; returns why that cannot be, None where it was. Nothing is raised.
+
+    `damage_before` is what an interrupted verification had found that this one resumed. With an `archive`'s id, no
+    other one is told.
+    """
+    if reason := recording.against(settings.archive.path, result):
+        return reason
+    told = recording.verified(options, result, stamp(utc_now()), damage_before=damage_before)
+    try:
+        async with held(settings, command) as (opened_, journal, _):
+            if archive not in {None, opened_.id}:
+                return "another archive lies there now"
+            await recording.write_down(opened_, journal, told, result)
+    except SyncerError as error:
+        return error.message
+    return None
+
+
+@contextmanager
+def looked_after(settings: Settings, socket: Path) -> Iterator[None]:
+    """Say for the block that a daemon, to be reached at `socket`, looks after the archive.
+
+    The archive itself stays free for others between the daemon's runs. Raises `AlreadyRunning` beside another daemon,
+    `ArchiveUnwritable` where nothing can be written.
+    """
+    root = settings.archive.path
+    with ExitStack() as stack:
+        with translated(root):
+            _daemon_lock(root).parent.mkdir(parents=True, exist_ok=True)
+            since = f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"
+            stack.enter_context(lock.held(_daemon_lock(root), command="run", since=since, socket=str(socket)))
+        yield
+
+
+def daemon_of(settings: Settings) -> dict[str, object] | None:
+    """Tell the `pid`, `host` and `socket` of the daemon that looks after the archive; None if none does."""
+    return lock.holder(_daemon_lock(settings.archive.path))
+
+
+def _daemon_lock(root: Path) -> Path:
+    return root / STAGING / lock.DAEMON
 
 
 @asynccontextmanager

@@ -17,11 +17,10 @@ import msgspec
 
 from syncer.archive import layout
 from syncer.archive.disk import Disk, holds
+from syncer.archive.lock import NAMES
 from syncer.archive.sidecar import read
 from syncer.errors import Damaged
 from syncer.model import Revision
-
-LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def recover(disk: Disk, *, clean: bool) -> None:
     for path in staging.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != LOCK:
+        elif path.name not in NAMES:
             path.unlink()
 
 

@@ -1,5 +1,6 @@
 """One process at a time: the archive's lock, and the name of who holds it.
 
+There are two: one is held by whoever writes, for as long as it does; the other by a daemon, for its whole life.
 The kernel keeps the lock and drops it with the process, however that ends, so a stale one cannot exist. The facts in
 the file are for people; if they are still there when the lock is free, its last holder did not end cleanly.
 """
@@ -17,24 +18,28 @@ import msgspec
 
 from syncer.errors import AlreadyRunning
 
+WRITER = "lock"
+DAEMON = "daemon"
+NAMES = frozenset({WRITER, DAEMON})  # of the files that stay in the staging folder
+
+_HELD, _HINT = "another process holds the archive", "wait for it to end, or stop it"
+
 
 @contextmanager
-def held(path: Path, *, command: str, since: str) -> Iterator[bool]:
+def held(path: Path, *, command: str, since: str, **facts: str) -> Iterator[bool]:
     """Hold the lock at `path` for the block, which learns whether the last holder ended cleanly.
 
-    Raise `AlreadyRunning`, naming the holder, if another process has it.
+    `facts` are written there beside who we are. Raise `AlreadyRunning`, naming the holder, if another process has it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise AlreadyRunning(
-                "another process holds the archive", hint="wait for it to end, or stop it", **_holder(fd)
-            ) from error
+            raise AlreadyRunning(_HELD, hint=_HINT, **_named(_facts(fd))) from error
         clean = os.fstat(fd).st_size == 0
         os.ftruncate(fd, 0)
-        us = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": since}
+        us = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": since, **facts}
         os.pwrite(fd, msgspec.json.encode(us) + b"\n", 0)
         yield clean
         with suppress(OSError):
@@ -58,18 +63,34 @@ def shared(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise AlreadyRunning(
-                "another process holds the archive", hint="wait for it to end, or stop it", **_holder(fd)
-            ) from error
+            raise AlreadyRunning(_HELD, hint=_HINT, **_named(_facts(fd))) from error
         yield
     finally:
         os.close(fd)
 
 
-def _holder(fd: int) -> dict[str, object]:
-    """Read who holds the lock; nothing if it has not come to say so."""
+def holder(path: Path) -> dict[str, object] | None:
+    """Read what the holder of the lock at `path` says of itself; None if nobody holds it, or we may not look."""
     try:
-        facts = msgspec.json.decode(os.pread(fd, 4096, 0), type=dict[str, object])
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _facts(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _facts(fd: int) -> dict[str, object]:
+    """Read what the holder wrote; nothing if it has not come to that."""
+    try:
+        return msgspec.json.decode(os.pread(fd, 4096, 0), type=dict[str, object])
     except msgspec.MsgspecError:
         return {}
-    return {name: facts.get(name) for name in ("pid", "host", "command", "since")}
+
+
+def _named(facts: dict[str, object]) -> dict[str, object]:
+    return {name: facts[name] for name in ("pid", "host", "command", "since") if name in facts}

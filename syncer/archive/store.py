@@ -20,9 +20,9 @@ import msgspec
 
 from syncer.archive import layout
 from syncer.archive.budget import Budget
-from syncer.archive.commit import LOCK, Staged, carry_out, recover
+from syncer.archive.commit import Staged, carry_out, recover
 from syncer.archive.disk import Disk, in_thread, now, translated
-from syncer.archive.lock import held
+from syncer.archive.lock import WRITER, held
 from syncer.archive.mend import mend
 from syncer.archive.places import Places, Present
 from syncer.archive.proof import nothing, prove
@@ -81,7 +81,7 @@ class Archive:
             with translated(root):
                 staging = root / layout.STAGING
                 staging.mkdir(parents=True, exist_ok=True)
-                clean = stack.enter_context(held(staging / LOCK, command=command, since=layout.stamp(clock())))
+                clean = stack.enter_context(held(staging / WRITER, command=command, since=layout.stamp(clock())))
                 disk = Disk(root)
                 stack.callback(disk.close)
                 bounds = Bounds(disk, image_bytes=image_bytes, reserve=reserve)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, interactive, plural, say, size
-from syncer.errors import ConfigError, SyncerError
+from syncer.errors import AlreadyRunning, ConfigError, SyncerError
 from syncer.log import redact
 
 if TYPE_CHECKING:
@@ -51,7 +52,23 @@ def backup_(
         raise ConfigError("--quick and --full exclude each other", hint="leave both out for a full pass")
     configure_log("warning" if interactive() else "info")
     loaded = settings()
+    if not dry_run:
+        _leave_to_daemon(loaded, workspace, quick=quick)
     return carry_out(loaded, workspace, quick=quick, dry=dry_run, accept_deletions=accept_deletions, json=json)
+
+
+def _leave_to_daemon(settings: Settings, workspaces: tuple[str, ...], *, quick: bool) -> None:
+    """Raise `AlreadyRunning` where a daemon looks after the archive, and say how to have it do this."""
+    from syncer.app import daemon_of
+
+    if (daemon := daemon_of(settings)) is not None:
+        words = ["syncer trigger", *(["--quick"] if quick else []), "--wait", *map(shlex.quote, workspaces)]
+        raise AlreadyRunning(
+            "a daemon looks after this archive",
+            hint=f"have it make the pass now: {' '.join(words)}",
+            pid=daemon.get("pid"),
+            since=daemon.get("since"),
+        )
 
 
 def carry_out(

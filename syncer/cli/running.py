@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
 from syncer.cli.output import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 STOPPING = "[bold]Stopping:[/] keeping what is finished. Once more to stop at once."
 
 
-def run(work: Coroutine[Any, Any, int], stopping: str = STOPPING) -> int:
-    """Run `work` to its exit code; 130 or 143 when SIGINT or SIGTERM stopped it. `stopping` is said then."""
+def run(work: Coroutine[Any, Any, int], stopping: str = STOPPING, *, grace: float | None = None) -> int:
+    """Run `work` to its exit code; 130 or 143 when SIGINT or SIGTERM stopped it. `stopping` is said then.
+
+    With `grace`, the process ends so many seconds after the signal, even if a disk that hangs would hold it longer.
+    """
     caught: list[int] = []
 
     async def supervised() -> int:
@@ -33,7 +35,12 @@ def run(work: Coroutine[Any, Any, int], stopping: str = STOPPING) -> int:
             if caught:
                 os._exit(128 + number)
             caught.append(number)
-            say(f"\n{stopping}")
+            if stopping:
+                say(f"\n{stopping}")
+            if grace is not None:
+                last_resort = threading.Timer(grace, os._exit, (128 + number,))
+                last_resort.daemon = True
+                last_resort.start()
             task.cancel()
 
         for number in SIGNALS:

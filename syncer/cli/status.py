@@ -98,7 +98,7 @@ def _daemon(settings: Settings) -> dict[str, Any] | None:
 
     async def asked() -> dict[str, Any]:
         async with asyncio.timeout(DAEMON_SECONDS):
-            return await ask(sockets(settings), {"ask": "status"})
+            return await ask(sockets(settings), {"ask": "status", "archive": str(settings.archive.path)})
 
     try:
         return {"pid": known.get("pid"), **asyncio.run(asked())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ import structlog
 from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, err, interactive, plural, say, size
-from syncer.errors import ConfigError, SyncerError
+from syncer.errors import ConfigError
 
 if TYPE_CHECKING:
     from syncer.model import Finding
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from syncer.settings import Settings
 
 DAMAGED = 4
-LOG_SECONDS = 30  # between two lines that say how far it is
 
 log = structlog.get_logger()
 
@@ -147,7 +146,7 @@ def carry_out(
         with watching(json=json) as watch:
             found = await look(watch)
         if record:
-            unrecorded = await _record(settings, options, result, before.damage)
+            unrecorded = await app.remember_verified(settings, "verify", options, result, damage_before=before.damage)
         return found
 
     code = run(work(), stopping="[bold]Stopping:[/] what was put back stays.")
@@ -184,24 +183,6 @@ def carry_out(
             }
         )
     return code
-
-
-async def _record(settings: Settings, options: Options, result: Verification, damage_before: int) -> str | None:
-    """Tell the archive's journal that it was verified; returns why not, None where it was. Nothing is raised."""
-    from syncer import app
-    from syncer.archive.layout import stamp
-    from syncer.operations.recording import against, verified, write_down
-    from syncer.operations.rooms import utc_now
-
-    if reason := against(settings.archive.path, result):
-        return reason
-    told = verified(options, result, stamp(utc_now()), damage_before=damage_before)
-    try:
-        async with app.held(settings, "verify") as (archive, journal, _):
-            await write_down(archive, journal, told, result)
-    except SyncerError as error:
-        return error.message
-    return None
 
 
 def tell(result: Verification, seconds: float, code: int) -> None:
@@ -246,22 +227,23 @@ def watching(*, json: bool) -> Iterator[Watch]:
     with _showing() as show:
 
         def watch(event: Finding | Progress) -> None:
-            if isinstance(event, Finding):
-                if json:
-                    data({"type": "finding", **_line(event)})
-                _say_finding(event)
-            else:
-                show(event)
+            if json and isinstance(event, Finding):
+                data({"type": "finding", **_line(event)})
+            show(event)
 
         yield watch
 
 
 @contextmanager
-def _showing() -> Iterator[Callable[[Progress], None]]:
+def _showing() -> Iterator[Watch]:
     if not interactive():
-        yield _log_now_and_then()
+        from syncer.operations.loglines import FindingLines
+
+        yield FindingLines()
         return
     from rich import progress as rich
+
+    from syncer.model import Finding
 
     columns = (
         rich.SpinnerColumn(),
@@ -272,33 +254,15 @@ def _showing() -> Iterator[Callable[[Progress], None]]:
     with rich.Progress(*columns, console=err, transient=True) as bars:
         task = bars.add_task("Verifying", total=None)
 
-        def show(event: Progress) -> None:
-            text = f"{event.stage} [bold]{event.done:,}[/]"
-            bars.update(task, description=text, completed=event.bytes, total=event.total)
+        def show(event: Finding | Progress) -> None:
+            if isinstance(event, Finding):
+                colour, kind = "red" if event.harm.damage else "yellow", event.harm.replace("_", " ")
+                say(f"[{colour}]{kind}[/]  [bold]{clean(event.path)}[/]  {clean(event.detail)}")
+            else:
+                text = f"{event.stage} [bold]{event.done:,}[/]"
+                bars.update(task, description=text, completed=event.bytes, total=event.total)
 
         yield show
-
-
-def _log_now_and_then() -> Callable[[Progress], None]:
-    last = time.monotonic()
-
-    def show(event: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LOG_SECONDS:
-            last = time.monotonic()
-            log.info("verify.progressed", stage=event.stage, done=event.done, bytes=event.bytes)
-
-    return show
-
-
-def _say_finding(finding: Finding) -> None:
-    if interactive():
-        colour = "red" if finding.harm.damage else "yellow"
-        kind = finding.harm.replace("_", " ")
-        say(f"[{colour}]{kind}[/]  [bold]{clean(finding.path)}[/]  {clean(finding.detail)}")
-    else:
-        told = log.error if finding.harm.damage else log.warning
-        told("verify.found", finding=str(finding.harm), path=finding.path, detail=finding.detail)
 
 
 def _line(finding: Finding) -> dict[str, object]:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import assert_never
 
-import structlog
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,8 +31,7 @@ from syncer.operations.events import (
     Settled,
     Watch,
 )
-
-log = structlog.get_logger()
+from syncer.operations.loglines import LogLines
 
 
 @contextmanager
@@ -111,67 +109,6 @@ class Bars:
         if self._total and self._arrived and (left := self._total - done) > 0:
             parts.append(f"{timedelta(seconds=round(left * seconds / done))} left")
         self._progress.update(self._task, completed=done, total=max(self._total or 0, done), note=" · ".join(parts))
-
-
-class LogLines:
-    """What an operator wants to read tomorrow."""
-
-    def __init__(self, *, dry: bool) -> None:
-        self._dry = dry
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case PassBegan(report):
-                log.info("pass.began", workspace=report.workspace_id, mode=report.mode, run=report.run)
-            case PageListed(report, page, sweep, total):
-                log.debug("page.listed", workspace=report.workspace_id, page=page, sweep=sweep, total=total)
-            case FetchDecided(action) if self._dry:
-                log.info(
-                    "image.would_fetch",
-                    workspace=action.image.workspace_id,
-                    image=action.image.id,
-                    reason=action.reason,
-                )
-            case GoneDecided(workspace_id, image_id):
-                log.info("image.would_be_gone", workspace=workspace_id, image=image_id)
-            case Settled(outcome):
-                _log_outcome(outcome)
-            case PassEnded(report):
-                told = log.info if report.complete else log.warning
-                counts = {k: v for k, v in asdict(report).items() if isinstance(v, int | float) and k != "complete"}
-                told(
-                    "pass.ended",
-                    workspace=report.workspace_id,
-                    complete=report.complete,
-                    **({"why": "; ".join(report.why)} if report.why else {}),
-                    **counts,
-                )
-            case FetchDecided() | PictureReceived():
-                pass
-            case _:
-                assert_never(event)
-
-
-def _log_outcome(outcome: Outcome) -> None:
-    match outcome:
-        case Stored(image, revision, reason, notes):
-            log.info(
-                f"image.{'stored' if reason == 'new' else reason}",
-                workspace=image.workspace_id,
-                image=image.id,
-                revision=revision.number,
-                bytes=revision.size,
-                sha256=revision.sha256,
-                **({"notes": list(notes)} if notes else {}),
-            )
-        case Failed(workspace_id, image_id, reason):
-            log.warning("image.failed", workspace=workspace_id, image=image_id, reason=reason)
-        case Gone(workspace_id, image_id):
-            log.info("image.gone", workspace=workspace_id, image=image_id)
-        case Vanished(workspace_id, image_id):
-            log.info("image.vanished", workspace=workspace_id, image=image_id)
-        case _:
-            assert_never(outcome)
 
 
 class JsonLines:

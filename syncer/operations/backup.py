@@ -9,18 +9,20 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from structlog.contextvars import bound_contextvars
+
 from syncer.archive.journal import GENESIS
 from syncer.archive.layout import MARKER, workspace_folder
 from syncer.errors import ConfigError, Refused, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
 from syncer.model import Introduced, Report, Workspace
 from syncer.operations.backup_pass import BackupPass
 from syncer.operations.chronicle import Made, digest, tell_made
-from syncer.operations.copying import keep_copy
+from syncer.operations.copying import copied, keep_copy
 from syncer.operations.events import Watch
 from syncer.operations.ledger import Ledger
 from syncer.operations.passes import Options, Pass
 from syncer.operations.rooms import Looking, Rooms
-from syncer.operations.tree import COPY, MANIFEST
+from syncer.operations.tree import MANIFEST
 
 COUNTS = (
     "listed",
@@ -73,17 +75,18 @@ class Backup:
 
 async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: Watch, result: Backup) -> None:
     """Copy what is new and changed, and mark what is gone. Raises what ends the run; `result` holds what was done."""
-    result.run = rooms.run
+    result.run, asked = rooms.run, rooms.service.requests
     given = {workspace.id: workspace.name for workspace in rooms.settings.workspaces}
     try:
-        for workspace in await _chosen(rooms, wanted, result):
-            proposed = workspace_folder(workspace.id, given.get(workspace.id))
-            folder = await _introduced(rooms, workspace, proposed)
-            await _go(BackupPass(rooms, workspace, folder, options, watch), result)
-        await _copy_manifest(rooms, result)
-        result.down = await _silent(rooms, result)
+        with bound_contextvars(run=rooms.run):
+            for workspace in await _chosen(rooms, wanted, result):
+                proposed = workspace_folder(workspace.id, given.get(workspace.id))
+                folder = await _introduced(rooms, workspace, proposed)
+                await _go(BackupPass(rooms, workspace, folder, options, watch), result)
+            await _copy_manifest(rooms, result)
+            result.down = await _silent(rooms, result)
     finally:
-        result.requests = rooms.service.requests
+        result.requests = rooms.service.requests - asked
 
 
 async def _silent(rooms: Rooms, result: Backup) -> bool:
@@ -103,9 +106,9 @@ async def _silent(rooms: Rooms, result: Backup) -> bool:
 
 
 async def _copy_manifest(rooms: Rooms, result: Backup) -> None:
-    """Keep a copy of the manifest beside it, after a run that changed it."""
+    """Keep a copy of the manifest beside it, after a run that changed it, or where a copy was not finished."""
     changed = any(result.totals[count] for count in ("new", "changed", "failed", "gone", "vanished"))
-    if changed or not (rooms.archive.root / COPY).exists():
+    if changed or not copied(rooms.archive.root):
         await keep_copy(rooms.archive, rooms.manifest, rooms.archive.root / MANIFEST)
 
 
@@ -136,7 +139,8 @@ async def dry_run(rooms: Looking, wanted: Sequence[str], options: Options, watch
 async def _go(one: Pass, result: Backup) -> None:
     result.reports.append(one.report)
     try:
-        await one.run()
+        with bound_contextvars(workspace=one.workspace.id):
+            await one.run()
     finally:
         if one.error is not None:
             result.errors.append(one.error)
@@ -151,9 +155,13 @@ async def _chosen(rooms: Looking, wanted: Sequence[str], result: Backup) -> list
 
 
 async def chosen(rooms: Looking, wanted: Sequence[str]) -> list[Workspace]:
-    """Return the configured workspaces, `*` resolved, or those of them that are `wanted` by id or by name."""
+    """Return the configured workspaces, `*` resolved, or those of them that are `wanted` by id or by name.
+
+    A `*` that is wanted stands for those without an entry of their own.
+    """
     configured = rooms.settings.workspaces
     found = {w.id: Workspace(w.id, w.name) for w in configured if w.id != "*"}
+    own = frozenset(found)  # that have an entry of their own
     named = {name for workspace in found.values() for name in (workspace.id, workspace.name)}
     if len(found) < len(configured) and not (wanted and named.issuperset(wanted)):
         for workspace in await rooms.service.workspaces():
@@ -162,7 +170,12 @@ async def chosen(rooms: Looking, wanted: Sequence[str]) -> list[Workspace]:
             found.setdefault(workspace.id, workspace)
     if not wanted:
         return list(found.values())
-    return [_match(name, list(found.values())) for name in dict.fromkeys(wanted)]
+    every, matching = list(found.values()), dict[str, Workspace]()
+    for name in wanted:
+        star = name == "*" and len(own) < len(configured)
+        those = [workspace for workspace in every if workspace.id not in own] if star else [_match(name, every)]
+        matching |= {workspace.id: workspace for workspace in those}
+    return list(matching.values())
 
 
 def _match(name: str, among: Sequence[Workspace]) -> Workspace:

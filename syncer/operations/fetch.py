@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from structlog.contextvars import bind_contextvars
+
 from syncer.archive.commit import Staged
 from syncer.errors import Damaged, NotFound, SyncerError
 from syncer.log import redact
@@ -17,6 +19,7 @@ CONSISTENT_TRIES = 3
 async def fetch(rooms: Rooms, action: Fetch, folder: str) -> tuple[Outcome, Staged | None]:
     """Fetch an image's bytes and stage them with its document. Raises only what ends the run."""
     image = action.image
+    bind_contextvars(image=image.id)  # each image has a task, and so a context, of its own
     try:
         if action.reason is Reason.NEW and (kept := await rooms.archive.adopt(image, folder)) is not None:
             # An earlier run stored it and died before it could write the row, or the manifest is an older copy.

@@ -8,7 +8,8 @@ import sys
 import pytest
 from archive_parts import opened
 
-from syncer.archive.lock import held
+from syncer.archive.lock import DAEMON, WRITER, held, shared
+from syncer.archive.lock import holder as told_by
 from syncer.errors import AlreadyRunning
 
 HOLDER = """
@@ -79,3 +80,73 @@ def test_a_holder_that_has_not_said_who_it_is(tmp_path):
         with pytest.raises(AlreadyRunning) as running, held(tmp_path / "lock", command="backup", since="now"):
             pass
     assert running.value.facts == {}
+
+
+def test_the_holder_can_be_asked_for(tmp_path, holder):
+    """Who it is, with all that it says of itself; nobody, once it has ended."""
+    path = tmp_path / ".staging" / "lock"
+    assert told_by(path)["pid"] == holder.pid
+    holder.kill()
+    holder.wait()
+    assert told_by(path) is None
+
+
+def test_asking_for_the_holder_changes_nothing(tmp_path):
+    """Neither where there was never one, nor that its last one ended badly."""
+    path = tmp_path / "lock"
+    assert told_by(path) is None
+    assert not path.exists()
+    path.write_bytes(b'{"pid": 7}')
+    assert told_by(path) is None
+    assert path.read_bytes() == b'{"pid": 7}'
+
+
+def test_a_holder_may_say_more_of_itself(tmp_path):
+    """Where it can be reached, say; whoever is refused is told only who it is."""
+    path = tmp_path / "daemon"
+    with held(path, command="run", since="now", socket="/run/syncer/control.sock"):
+        assert told_by(path)["socket"] == "/run/syncer/control.sock"
+        with pytest.raises(AlreadyRunning) as running, held(path, command="run", since="later"):
+            pass
+        assert running.value.facts == {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": "run",
+            "since": "now",
+        }
+
+
+def test_a_holder_that_says_nonsense_is_one_all_the_same(tmp_path):
+    """That somebody is there is what counts."""
+    path = tmp_path / "daemon"
+    with held(path, command="run", since="now"):
+        for nonsense in (b"", b"{", b"[]", b"\xff"):
+            path.write_bytes(nonsense)
+            assert told_by(path) == {}
+
+
+async def test_the_daemons_lock_is_another_than_the_writers(tmp_path):
+    """Between its runs the archive is free for others, and opening the archive does not clear its lock away."""
+    (tmp_path / ".staging").mkdir()
+    daemon = tmp_path / ".staging" / DAEMON
+    with held(daemon, command="run", since="now"):
+        async with opened(tmp_path):
+            pass
+        async with opened(tmp_path):
+            assert told_by(daemon)["command"] == "run"
+            assert told_by(tmp_path / ".staging" / WRITER)["command"] == "backup"
+            with pytest.raises(AlreadyRunning), held(daemon, command="run", since="later"):
+                pass
+
+
+def test_readers_keep_writers_out_and_not_each_other(tmp_path):
+    """And say nothing of themselves, for they may not be able to write."""
+    path = tmp_path / "lock"
+    with shared(path):  # nobody was ever here
+        assert not path.exists()
+    with held(path, command="backup", since="now"), pytest.raises(AlreadyRunning), shared(path):
+        pass
+    with shared(path), shared(path):
+        assert told_by(path) is None
+        with pytest.raises(AlreadyRunning), held(path, command="backup", since="now"):
+            pass

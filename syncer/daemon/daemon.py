@@ -1,0 +1,395 @@
+"""The process that looks after an archive: does what is due, one piece at a time, and says how it stands.
+
+It is made to be left alone. What keeps a run from being done is told once, kept in sight, and tried again with growing
+pauses; only what is wrong before it was ever ready ends it. Who cancels `run` ends the daemon: the work under way is
+stopped where it stands, and all that was finished is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from syncer import app
+from syncer.daemon import control, words
+from syncer.daemon.account import Account
+from syncer.daemon.health import HealthServer
+from syncer.daemon.orders import Orders
+from syncer.daemon.queue import Batch, Queue
+from syncer.daemon.schedule import CallLater, Job, Schedule, Work, longest_gap, plan
+from syncer.daemon.service_manager import ServiceManager
+from syncer.daemon.snapshot import Cause, Running, Snapshot, State
+from syncer.daemon.telling import Telling
+from syncer.daemon.troubles import Changed, Key, Troubles, pause
+from syncer.daemon.work import Ended, Worker
+from syncer.errors import ConfigError, SyncerError
+from syncer.log import redact
+from syncer.model import Finding, Report
+from syncer.operations.events import Event, PassBegan, PictureReceived
+from syncer.operations.loglines import FindingLines, LogLines
+from syncer.operations.passes import Mode
+from syncer.operations.rooms import utc_now
+from syncer.operations.verification import Progress
+from syncer.settings import Settings
+
+log = structlog.get_logger()
+
+TICK = 30.0  # seconds between two looks at ourselves, where no watchdog asks for more
+JITTER_SHARE = 10  # the jitter is no longer than this part of the shortest schedule's longest wait
+STATUS_SECONDS = 2.0  # between two lines that say how far a run is
+EXTRA_PATIENCE = 60.0  # seconds without any progress, beyond what one request may take, before a run counts as hanging
+INCOMPLETE_RETRIES = 3  # a pass that left images out is made again so often before its time …
+INCOMPLETE_PAUSES = 4  # … after pauses as long as if it had failed so often before
+MODES = {Work.FULL: Mode.FULL, Work.QUICK: Mode.QUICK}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the daemon lives in: an environment, a service manager, clocks (seconds; UTC), timers, chance (0 to 1).
+
+    `call_later` None is the loop's own.
+    """
+
+    environ: Mapping[str, str]
+    manager: ServiceManager
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = utc_now
+    call_later: CallLater | None = None
+    chance: Callable[[], float] = random.random
+
+
+class Daemon:
+    """Looks after one archive."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings], world: World) -> None:
+        """Make one; `load` reads the configuration again, and raises `ConfigError` for one that cannot be used."""
+        self.settings = settings
+        self._load = load
+        self._world = world
+        self._manager = world.manager
+        self._later = world.call_later or asyncio.get_running_loop().call_later
+        self._worker = Worker(settings, world.environ)
+        self._account = Account(settings, world.now().timestamp())
+        self._queue = Queue()
+        self._wake = asyncio.Event()
+        self._troubles = Troubles()
+        self._jobs: dict[Job, str] = {}
+        self._schedule: Schedule
+        self._telling: Telling
+        self._state = State.STARTING
+        self._paused = False
+        self._failures = 0
+        self._running: Batch | None = None
+        self._progress: Report | Progress | None = None
+        self._events = 0
+        self._said = 0.0
+        self._refused = ""  # why the changed configuration was
+        self._waiting: dict[Job, list[asyncio.Future[Ended]]] = {}
+
+    async def run(self, *, at_once: bool = False) -> None:
+        """Look after the archive until cancelled; `at_once` begins with a full pass whatever the schedule says.
+
+        Raises what keeps it from beginning: `ConfigError`, `AlreadyRunning`, `SafetyStop`, `ArchiveUnwritable`.
+        """
+        settings = self.settings
+        socket = control.address(settings.daemon.socket, settings.archive.path, self._world.environ)
+        orders = Orders(self)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(orders.hearing_signals())
+            stack.enter_context(app.looked_after(settings, socket))
+            stack.push_async_callback(self._worker.disconnect)
+            await self._worker.prove()
+            await self._account.read()
+            self._telling = await stack.enter_async_context(Telling.open(settings, self._world.environ))
+            schedule = Schedule.open(
+                self._due, clock=self._world.now, call_later=self._world.call_later, random=self._world.chance
+            )
+            self._schedule = await stack.enter_async_context(schedule)
+            await stack.enter_async_context(control.listening(socket, orders.carry_out))
+            if settings.daemon.listen:
+                server = await stack.enter_async_context(HealthServer.open(settings.daemon.listen, self.snapshot))
+                log.info("health.listening", port=server.port)
+            self._arrange()
+            if at_once:
+                self.ask([Job(Work.FULL, workspace.id) for workspace in settings.workspaces])
+            self._state = State.IDLE
+            self._manager.ready(self.standing())
+            log.info("daemon.ready", archive=str(settings.archive.path), socket=str(socket))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._work())
+                group.create_task(orders.follow_signals())
+                try:
+                    await self._tick()
+                finally:  # told before the work, which is stopped next, may take its time to end
+                    self._state = State.STOPPING
+                    self._manager.stopping("Stopping: keeping what is finished")
+                    log.info("daemon.stopping")
+
+    # --- what may be asked of it --------------------------------------------------------------------------
+
+    def ask(self, jobs: Iterable[Job]) -> None:
+        """Have jobs done now, whatever the schedule and earlier failures say."""
+        self._queue.add(jobs, self._world.clock(), asked=True)
+        self._wake.set()
+
+    async def ended(self, jobs: Iterable[Job]) -> list[Ended]:
+        """Have jobs done now, and wait until they are."""
+        futures = []
+        for job in jobs:
+            futures.append(asyncio.get_running_loop().create_future())
+            self._waiting.setdefault(job, []).append(futures[-1])
+            self.ask([job])
+        return list(await asyncio.gather(*futures))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way."""
+        return self._running is not None
+
+    @property
+    def account(self) -> Account:
+        """What is known of the archive."""
+        return self._account
+
+    def pause(self) -> None:
+        """Begin nothing more by the schedule; the run under way goes on, and so does what a person asks for."""
+        self._paused = True
+        self._schedule.pause()
+        self._say()
+        log.info("daemon.paused")
+
+    def resume(self) -> None:
+        """Go on by the schedule, with one catch-up of what was missed."""
+        self._paused = False
+        self._schedule.resume()
+        self._wake.set()
+        self._say()
+        log.info("daemon.resumed")
+
+    async def reload(self) -> None:
+        """Read the configuration again; one that cannot be used is refused as a whole, and the old one stays.
+
+        The run under way ends with the settings that it began with.
+        """
+        self._manager.reloading()
+        try:
+            changed = await asyncio.to_thread(self._load)
+            if changed.archive.path != self.settings.archive.path:
+                raise ConfigError("archive.path cannot change while the daemon runs", hint="restart it")
+            await asyncio.to_thread(app.connect, changed, self._world.environ)
+            await self._telling.use(changed)
+        except SyncerError as error:
+            problems = error.problems if isinstance(error, ConfigError) else ()
+            self._refused = redact("; ".join((str(error), *problems)))
+            log.error("configuration.refused", reason=self._refused, hint=error.hint or None)
+        else:
+            old, self.settings, self._refused = self.settings, changed, ""
+            self._account.settings = changed
+            if changed.daemon != old.daemon:
+                log.warning("configuration.needs_restart", setting="daemon")
+            self._arrange()
+            self._queue.hold(0.0)  # what was wrong may have been mended by it
+            self._wake.set()
+            log.info("configuration.reloaded")
+        self._manager.ready(self.standing())
+
+    async def snapshot(self) -> Snapshot:
+        """Tell all that is known at this moment."""
+        now, clock = self._world.now().timestamp(), self._world.clock()
+        times = self._schedule.next_times()
+        running = None
+        if self._running is not None:
+            running = Running(str(self._running.work), now - (clock - self._running.due), now - (clock - self._began))
+        verification = times.get(Job(Work.VERIFY))
+        return await self._account.snapshot(
+            now,
+            self.state,
+            self._troubles,
+            self._account.expected(self._jobs, times),
+            running=running,
+            queue=len(self._queue),
+            requests=self._worker.statuses,
+            token_age=self._worker.token_age,
+            next_verification=verification.timestamp() if verification else None,
+        )
+
+    @property
+    def state(self) -> State:
+        """What the daemon is doing, the most noteworthy first."""
+        if self._state is not State.IDLE:
+            return self._state
+        if self._paused:
+            return State.PAUSED
+        if self._troubles.worst is not None:
+            return State.DEGRADED
+        return State.RUNNING if self.busy else State.IDLE
+
+    def standing(self) -> str:
+        """Say in one line how things stand."""
+        held = self._queue.held_until
+        good = [known.last_success for known in self._account.known.workspaces.values() if known.last_success]
+        return words.standing(
+            paused=self._paused,
+            running=self._running,
+            progress=self._progress,
+            trouble=self._troubles.worst,
+            again=None if held is None else self._world.now() + timedelta(seconds=held - self._world.clock()),
+            last_good=datetime.fromtimestamp(max(good), UTC) if good else None,
+            following=self._schedule.next_times(),
+            refused=self._refused,
+        )
+
+    # --- the work -----------------------------------------------------------------------------------------
+
+    def _arrange(self) -> None:
+        self._jobs = plan(self.settings, [workspace.id for workspace in self.settings.workspaces])
+        self._queue.drop(self._jobs, self._possible)
+        vanished = Ended("", ConfigError.exit_code, "the workspace is not configured any more")
+        for job in [job for job in self._waiting if not self._possible(job)]:
+            _answer(self._waiting.pop(job), vanished)
+        gone = [key for key in self._troubles.keys if key[0] is not Work.VERIFY and not self._possible(Job(*key))]
+        self._tell(self._troubles.heal(gone, self._world.now()), None)
+        last = self._account.last(self._jobs)
+        new = [job for job in self._jobs if job.work is Work.FULL and job not in last]
+        for job in set(new).difference(self._running.jobs if self._running else ()):
+            self._due(job)  # somebody may be waiting to see it work: no jitter for these
+        gaps = [longest_gap(text) for text in self._jobs.values()]
+        self._schedule.jitter = min([self.settings.schedule.jitter, *(gap / JITTER_SHARE for gap in gaps)])
+        self._schedule.arrange(self._jobs, last | dict.fromkeys(new, self._world.now()))
+
+    def _possible(self, job: Job) -> bool:
+        return job.workspace_id is None or self._account.resolve(job.workspace_id) is not None
+
+    def _due(self, job: Job) -> None:
+        self._queue.add([job], self._world.clock())
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            self._wake.clear()
+            seconds = self._queue.wait(self._world.clock(), paused=self._paused)
+            if seconds == 0 and (batch := self._queue.take(paused=self._paused)):
+                await self._carry_out(batch)
+                continue
+            timer = None if seconds is None else self._later(seconds, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    async def _carry_out(self, batch: Batch) -> None:
+        run = app.new_run(self._world.now())
+        waiting = [one for job in batch.done for one in self._waiting.pop(job, [])]  # who asks later means another run
+        self._running, self._began, self._progress = batch, self._world.clock(), None
+        self._telling.began(run, words.NAMES[batch.work])
+        self._say()
+        try:
+            if self._worker.settings is not self.settings:
+                await self._worker.use(self.settings)
+            with structlog.contextvars.bound_contextvars(run=run):
+                tried, ended = await self._do(batch, run)
+            await self._account.read()
+        finally:
+            self._running = None
+        self._judge(batch, tried, ended)
+        _answer(waiting, ended)
+        self._say()
+
+    async def _do(self, batch: Batch, run: str) -> tuple[dict[Key, Job], Ended]:
+        """Do the work; beside its end, returns what was tried."""
+        if batch.work is Work.VERIFY:
+            part = self._account.next_part()
+            ended = await self._worker.verify(run, part, self._seeing(FindingLines()))
+            return {(batch.work, f"{part.number}/{part.of}"): Job(batch.work)}, ended
+        tried: dict[Key, Job] = {(batch.work, str(job.workspace_id)): job for job in batch.jobs}
+        # While trouble lasts, each try would say the same: it is told once, and reminded of.
+        watch = self._seeing(LogLines(dry=False, quiet=all(key in self._troubles for key in tried)))
+        return tried, await self._worker.back_up(run, MODES[batch.work], batch.workspaces, watch)
+
+    def _judge(self, batch: Batch, tried: Mapping[Key, Job], ended: Ended) -> None:
+        """Say what a run came to, and when its work is to be tried again."""
+        now, known, good = self._world.now(), self._account.known, ended.code == 0
+        if known.verified_whole is not None and not known.verified_whole.damage:  # also by somebody else
+            proven = datetime.fromtimestamp(known.verified_whole.ended, UTC)
+            self._tell(self._troubles.heal_older(Work.VERIFY, proven, now), ended.run)
+        if ended.code == 6:
+            log.info("run.postponed", reason=ended.text)
+            return self._again(batch.jobs, self._failures + 1)
+        self._telling.ended(ended.run, "\n".join(filter(None, (ended.text, ended.hint))), ok=good)
+        bad = {} if good else {key: job for key, job in tried.items() if key[1] not in ended.whole} or tried
+        cause = Cause.of(ended.code) or Cause.BUG
+        for key in (key for key, job in bad.items() if self._possible(job)):
+            self._tell(self._troubles.arise(key, cause, ended.text, ended.hint, now), ended.run)
+        healed = ({(batch.work, one) for one in ended.whole} | tried.keys()) - bad.keys()
+        if batch.work is Work.FULL:
+            healed |= {(Work.QUICK, one) for _, one in healed}
+        self._tell(self._troubles.heal(healed, now), ended.run)
+        if good:
+            self._failures = 0
+        elif ended.futile:
+            self._again(bad.values(), self._failures + 1)
+        elif cause is Cause.INCOMPLETE and self._failures < INCOMPLETE_RETRIES:
+            self._again(bad.values(), self._failures + 1, longer=INCOMPLETE_PAUSES)
+        else:
+            self._failures = 0
+        return None
+
+    def _again(self, jobs: Iterable[Job], failures: int, longer: int = 0) -> None:
+        self._failures = failures
+        self._queue.add(filter(self._possible, jobs), self._world.clock())
+        self._queue.hold(self._world.clock() + pause(failures + longer, self._world.chance()))
+
+    # --- what it says ---------------------------------------------------------------------------------------
+
+    def _tell(self, change: Changed | None, run: str | None) -> None:
+        self._telling.changed(change, run, self._account.known.workspaces.values())
+
+    def _seeing(self, lines: Callable[[Any], None]) -> Callable[[Event | Finding | Progress], None]:
+        def see(event: Event | Finding | Progress) -> None:
+            self._events += 1
+            lines(event)
+            match event:
+                case PassBegan(report) | PictureReceived(report, _):
+                    self._progress = report
+                case Progress():
+                    self._progress = event
+                case _:
+                    pass
+            if self._world.clock() - self._said >= STATUS_SECONDS:
+                self._say()
+
+        return see
+
+    def _say(self) -> None:
+        self._said = self._world.clock()
+        if self._state is not State.STOPPING:
+            self._manager.status(self.standing())
+
+    async def _tick(self) -> None:
+        """Look at ourselves: a sign of life while work goes on, and a word about what lasts."""
+        seconds = min(self._manager.watchdog_seconds or TICK, TICK)
+        pulse, moved = -1, self._world.clock()
+        while True:
+            beat = self._events + self._worker.activity
+            if self._running is None or beat != pulse:
+                pulse, moved = beat, self._world.clock()
+            limits = self._worker.settings.limits
+            if self._world.clock() - moved <= limits.retry_seconds + 2 * limits.stall_seconds + EXTRA_PATIENCE:
+                self._manager.alive()
+            self._telling.reminded(self._troubles.reminder(self._world.now()))
+            await asyncio.sleep(seconds)
+
+
+def _answer(waiting: Iterable[asyncio.Future[Ended]], ended: Ended) -> None:
+    for future in waiting:
+        if not future.done():  # who asked may have left
+            future.set_result(ended)

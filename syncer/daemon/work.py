@@ -1,0 +1,198 @@
+"""Carry out one piece of work for the daemon: a pass over some workspaces, or the verification of a part.
+
+Whatever goes wrong is told as an `Ended`; only a cancellation passes through. What outlasts a single run is kept here:
+the connection to the service, whose token is good for hours, and which archive it is that we look after: another one
+in its place, or none, is a safety stop and never a new beginning. When work is done, and when again, is left to others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+
+from syncer import app
+from syncer.errors import SafetyStop, SyncerError, Unauthorized
+from syncer.log import redact
+from syncer.model import Finding
+from syncer.operations.backup import Backup, backup
+from syncer.operations.events import Watch
+from syncer.operations.passes import Mode
+from syncer.operations.passes import Options as PassOptions
+from syncer.operations.verification import Options, Part, Progress, Verification
+from syncer.operations.verify import verify
+from syncer.service.client import ImageService
+from syncer.settings import Settings
+
+log = structlog.get_logger()
+
+DAMAGE = 4
+BUG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a piece of work ended: the exit code that a command would have had, and a clause or two for people.
+
+    `futile`: it came to nothing, and is worth another try before its time. `whole`: the workspaces that are complete.
+    """
+
+    run: str
+    code: int
+    text: str
+    hint: str = ""
+    futile: bool = False
+    whole: frozenset[str] = field(default_factory=frozenset)
+
+
+class Worker:
+    """Does the work, one piece at a time."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self.settings = settings
+        self._environ = environ
+        self._archive: str | None = None
+        self._connection = AsyncExitStack()
+        self._service: ImageService | None = None
+
+    @property
+    def activity(self) -> int:
+        """A count that goes up while the service sends anything."""
+        return 0 if self._service is None else self._service.activity
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """How often the service answered with each status, since the connection was opened."""
+        return {} if self._service is None else dict(self._service.statuses)
+
+    @property
+    def token_age(self) -> float | None:
+        """The seconds since the access token was asked for."""
+        return None if self._service is None else self._service.token_age
+
+    async def prove(self) -> None:
+        """Open the archive once, and make it where there is none. Raises what makes it unusable."""
+        service = await self._connected()
+        async with app.opened(self.settings, self._environ, "run", make=True, service=service) as rooms:
+            self._archive = rooms.archive.id
+
+    async def use(self, settings: Settings) -> None:
+        """Work with other settings from now on."""
+        self.settings = settings
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Let go of the connection; the next work fetches the credentials and connects anew."""
+        self._service = None
+        stack, self._connection = self._connection, AsyncExitStack()
+        await stack.aclose()
+
+    async def back_up(self, run: str, mode: Mode, wanted: Sequence[str], watch: Watch) -> Ended:
+        """Make one pass over the wanted workspaces, `*` for those without an entry of their own."""
+        result = Backup()
+
+        async def work() -> int:
+            service = await self._connected()
+            service.try_anew()
+            async with app.opened(self.settings, self._environ, "run", service=service, run=run) as rooms:
+                self._recognise(rooms.archive.id)
+                await backup(rooms, wanted, PassOptions(mode), watch, result)
+            return result.exit_code
+
+        code, error = await _tried(work)
+        if isinstance(error, Unauthorized):
+            await self.disconnect()  # a secret that was changed at the service may have been changed in its file
+        errors = [one for one in (error, *result.errors) if one is not None]
+        told = {redact(str(one)) for one in errors}
+        others = [text for report in result.reports for text in report.why if text not in told]
+        return Ended(
+            run,
+            code,
+            _joined([*map(_clause, errors), *others]) if code else _summed_up(mode, result),
+            next((hint for one in errors if (hint := getattr(one, "hint", ""))), ""),
+            futile=error is not None or code == 8,
+            whole=self._whole(result, wanted) if error is None else _complete(result),
+        )
+
+    async def verify(self, run: str, part: Part, watch: Callable[[Finding | Progress], None]) -> Ended:
+        """Hash a part of the archive again, and hold its records against each other."""
+        settings, options, result = self.settings, Options(part=part), Verification()
+
+        async def work() -> int:
+            await verify(settings.archive.path, options, watch, result)
+            reason = await app.remember_verified(settings, "run", options, result, archive=self._archive)
+            if reason is not None:
+                log.warning("verification.unrecorded", reason=reason)
+            return DAMAGE if result.damage else 0
+
+        code, error = await _tried(work)
+        looked = f"part {part.number} of {part.of}: {result.pictures:,} pictures, {result.bytes:,} bytes"
+        if error is not None:
+            return Ended(run, code, _joined([_clause(error)]), getattr(error, "hint", ""), futile=True)
+        if code:
+            kinds = ", ".join(f"{count:,} {harm.replace('_', ' ')}" for harm, count in result.found.items())
+            return Ended(run, code, f"damage found: {kinds} ({looked})", "run `syncer verify --repair`")
+        return Ended(run, 0, f"no damage in {looked}")
+
+    def _whole(self, result: Backup, wanted: Sequence[str]) -> frozenset[str]:
+        """Name what is complete after a run over all that was wanted, `*` too where all are that it stands for."""
+        own = {workspace.id for workspace in self.settings.workspaces}
+        others = [report for report in result.reports if report.workspace_id not in own]
+        star = "*" in wanted and bool(result.reports) and all(report.complete for report in others)
+        return _complete(result) | ({"*"} if star else set())
+
+    def _recognise(self, archive: str | None) -> None:
+        if archive != self._archive:
+            raise SafetyStop(
+                "another archive lies where ours was",
+                hint="see that the right disk is mounted; if the new one is meant, restart the daemon",
+                archive=self.settings.archive.path,
+            )
+
+    async def _connected(self) -> ImageService:
+        if self._service is None:
+            self._service = await self._connection.enter_async_context(app.connected(self.settings, self._environ))
+        return self._service
+
+
+async def _tried(work: Callable[[], Awaitable[int]]) -> tuple[int, Exception | None]:
+    """Carry the work out to its exit code; an error that ended it is returned beside it."""
+    try:
+        return await work(), None
+    except SyncerError as error:
+        return error.exit_code, error
+    except Exception as error:
+        inner: BaseException = error
+        while isinstance(inner, BaseExceptionGroup):
+            inner = inner.exceptions[0]
+        if isinstance(inner, SyncerError):
+            return inner.exit_code, inner
+        log.exception("daemon.bug")  # told as one, and the daemon goes on
+        return BUG, error
+
+
+def _complete(result: Backup) -> frozenset[str]:
+    return frozenset(report.workspace_id for report in result.reports if report.complete)
+
+
+def _clause(error: Exception) -> str:
+    """Say what went wrong in a few words for a line of status; the log has all the facts."""
+    if not isinstance(error, SyncerError):
+        return f"a bug: {type(error).__name__}"
+    facts = [str(error.facts[name]) for name in ("origin", "archive", "workspace") if error.facts.get(name)]
+    return f"{error.message} ({', '.join(facts)})" if facts else error.message
+
+
+def _joined(clauses: Sequence[str], most: int = 3) -> str:
+    different = list(dict.fromkeys(clauses))
+    more = [f"and {len(different) - most} more"] if len(different) > most else []
+    return redact("; ".join([*different[:most], *more]))
+
+
+def _summed_up(mode: Mode, result: Backup) -> str:
+    totals = result.totals
+    counts = ", ".join(f"{totals[name]:,} {name}" for name in ("listed", "new", "changed", "gone"))
+    many = len(result.reports)
+    return f"{mode} pass over {many:,} workspace{'s' if many != 1 else ''}: {counts}"

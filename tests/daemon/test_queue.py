@@ -1,0 +1,202 @@
+"""What is due is done, once, and nothing is forgotten: whatever falls due, fails, is asked for or paused meanwhile."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from syncer.daemon.queue import Batch, Queue
+from syncer.daemon.schedule import Job, Work
+
+FULL, QUICK, VERIFY = Job(Work.FULL, "a"), Job(Work.QUICK, "a"), Job(Work.VERIFY)
+OTHER_FULL, OTHER_QUICK = Job(Work.FULL, "b"), Job(Work.QUICK, "b")
+
+JOBS = st.sampled_from([FULL, QUICK, VERIFY, OTHER_FULL, OTHER_QUICK])
+
+
+def taken(queue: Queue, *, paused: bool = False) -> list[Batch]:
+    """Everything that the queue gives out, in turn."""
+    found = []
+    while batch := queue.take(paused=paused):
+        found.append(batch)
+    return found
+
+
+def test_jobs_of_a_kind_are_done_together_and_full_passes_first():
+    """One run for all workspaces that are due for the same; the archive is verified last."""
+    queue = Queue()
+    queue.add([VERIFY, OTHER_QUICK, OTHER_FULL, FULL], 5.0)
+
+    full, verify = taken(queue)
+
+    assert (full.work, full.workspaces) == (Work.FULL, ("a", "b"))
+    assert (verify.work, verify.workspaces) == (Work.VERIFY, ())
+
+
+def test_a_full_pass_does_what_a_quick_one_would():
+    """Of its own workspaces; the quick pass of another is made after it."""
+    queue = Queue()
+    queue.add([FULL, QUICK, OTHER_QUICK], 5.0)
+
+    full, quick = taken(queue)
+
+    assert full.done == {FULL, QUICK}
+    assert quick.jobs == quick.done == {OTHER_QUICK}
+
+
+def test_the_time_of_a_batch_is_that_of_its_first_job():
+    """A job that falls due again keeps the time at which it first did."""
+    queue = Queue()
+    queue.add([FULL], 5.0)
+    queue.add([OTHER_FULL], 3.0)
+    queue.add([FULL, OTHER_FULL], 9.0)
+
+    (batch,) = taken(queue)
+
+    assert batch.due == 3.0
+
+
+def test_after_work_that_came_to_nothing_all_wait():
+    """Until the pause is over; what falls due meanwhile waits as well."""
+    queue = Queue()
+    queue.add([QUICK], 10.0)
+    queue.hold(14.0)
+    assert queue.wait(10.0, paused=False) == 4.0
+    queue.add([FULL], 12.0)
+    assert queue.held_until == 14.0
+    assert queue.wait(14.0, paused=False) == queue.wait(20.0, paused=False) == 0
+
+
+def test_what_a_person_asks_for_is_not_held_back():
+    """Nor is what waits beside it: it may well work again."""
+    queue = Queue()
+    queue.add([QUICK, VERIFY], 10.0)
+    queue.hold(900.0)
+    queue.add([VERIFY], 11.0, asked=True)
+
+    assert queue.wait(11.0, paused=False) == 0
+    assert queue.held_until is None
+
+
+def test_paused_only_what_is_asked_for_is_done():
+    """The rest is kept for later."""
+    queue = Queue()
+    queue.add([FULL, VERIFY], 10.0)
+    assert queue.wait(10.0, paused=True) is None
+    assert taken(queue, paused=True) == []
+    queue.add([VERIFY], 11.0, asked=True)
+
+    assert [batch.jobs for batch in taken(queue, paused=True)] == [{VERIFY}]
+    assert [batch.jobs for batch in taken(queue)] == [{FULL}]
+
+
+def test_a_job_that_is_due_and_asked_for_stays_asked_for():
+    """Its falling due again does not put it back behind the pause."""
+    queue = Queue()
+    queue.add([FULL], 1.0, asked=True)
+    queue.add([FULL], 2.0)
+    assert queue.take(paused=True) is not None
+
+
+def test_an_empty_queue_waits_for_something_to_be_added():
+    """However long a hold still lasts: there is nothing that it would hold."""
+    queue = Queue()
+    queue.hold(900.0)
+    assert queue.wait(0.0, paused=False) is None
+    assert queue.held_until is None
+    assert queue.take(paused=False) is None
+
+
+def test_dropped_is_what_is_not_scheduled_any_more():
+    """What a person asked for stays, as long as it is possible at all."""
+    queue = Queue()
+    queue.add([FULL, QUICK], 1.0)
+    queue.add([OTHER_FULL, VERIFY], 1.0, asked=True)
+
+    queue.drop([FULL], lambda job: job.workspace_id != "b")
+
+    assert len(queue) == 2
+    assert FULL in queue
+    assert VERIFY in queue
+
+
+@settings(deadline=None)  # a slow machine is no mistake
+@given(st.lists(JOBS), st.lists(JOBS))
+def test_every_job_is_done_exactly_once(first: list[Job], second: list[Job]):
+    """However often it is added, in whatever order: by itself, or by the full pass of its workspace."""
+    queue = Queue()
+    queue.add(first, 1.0)
+    queue.add(second, 2.0, asked=True)
+
+    batches = taken(queue)
+
+    own = [job for batch in batches for job in batch.jobs]
+    assert len(own) == len(set(own))
+    assert set(own) <= set(first) | set(second) <= {job for batch in batches for job in batch.done}
+    assert len(queue) == 0
+    works = [batch.work for batch in batches]
+    assert works == [work for work in (Work.FULL, Work.QUICK, Work.VERIFY) if work in works]
+
+
+class Life(RuleBasedStateMachine):
+    """A queue in use, beside the plainest account of what should be in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = Queue()
+        self.owed: set[Job] = set()
+        self.asked: set[Job] = set()
+        self.now = 0.0
+        self.held = 0.0
+        self.paused = False
+
+    @rule(jobs=st.lists(JOBS, max_size=3), asked=st.booleans())
+    def add(self, jobs: list[Job], asked: bool) -> None:
+        self.queue.add(jobs, self.now, asked=asked)
+        self.owed |= set(jobs)
+        if asked:
+            self.asked |= set(jobs)
+            self.held = 0.0
+
+    @rule(seconds=st.floats(0, 1000))
+    def hold(self, seconds: float) -> None:
+        self.held = self.now + seconds
+        self.queue.hold(self.held)
+
+    @rule(seconds=st.floats(0, 1000))
+    def go_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
+
+    @precondition(lambda self: self.queue.wait(self.now, paused=self.paused) == 0)
+    @rule()
+    def work(self) -> None:
+        batch = self.queue.take(paused=self.paused)
+        assert batch is not None, "nothing there, although it need not wait"
+        assert batch.jobs <= self.owed
+        assert not self.paused or batch.jobs <= self.asked
+        assert batch.due <= self.now
+        self.owed -= batch.done
+        self.asked -= batch.done
+        self.held = 0.0
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        assert len(self.queue) == len(self.owed)
+        assert all(job in self.queue for job in self.owed)
+
+    @invariant()
+    def it_waits_only_for_a_reason(self) -> None:
+        seconds = self.queue.wait(self.now, paused=self.paused)
+        if not (self.asked if self.paused else self.owed):
+            assert seconds is None
+        else:
+            assert seconds == max(0.0, self.held - self.now)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(deadline=None)

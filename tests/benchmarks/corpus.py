@@ -49,7 +49,7 @@ def picture(chance: random.Random) -> int:
 
 
 def make(root: Path, images: int, size: Callable[[random.Random], int], origin: str) -> Corpus:
-    """Write so many pictures and their listing under `root`; links go to `origin`. Noise, so that nothing compresses."""
+    """Write so many pictures of noise and their listing under `root`; links go to `origin`."""
     chance, total = random.Random(7), 0
     noise = os.urandom(4 << 20)
     for shard in range(min(SHARDS, images)):

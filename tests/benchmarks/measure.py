@@ -25,7 +25,7 @@ def run(command: Sequence[str | os.PathLike[str]], *, requests: Callable[[], int
     """Run a command to its end; raises `RuntimeError` with what it said if it fails."""
     before, started = requests(), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None  # noqa: S101  asked for above
+        assert process.stderr is not None
         said = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

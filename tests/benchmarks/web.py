@@ -55,13 +55,13 @@ class Web:
 
     def served(self) -> int:
         """Count the requests so far."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/served") as answer:  # noqa: S310  loopback
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/served") as answer:
             return int(answer.read().split()[9])
 
 
 @contextmanager
 def serving(root: Path, state: Path, *, http: int, https: int, limit: str = "", limited: str = "") -> Iterator[Web]:
-    """Serve `root` until the block ends; `state` holds what nginx writes. `limit` and `limited` are nginx's own words."""
+    """Serve `root` until the block ends; `state` holds what nginx writes, `limit` and `limited` are its own words."""
     state.mkdir(parents=True, exist_ok=True)
     ca = certify(state)
     user = "user root;" if os.geteuid() == 0 else ""

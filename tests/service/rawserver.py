@@ -118,6 +118,7 @@ class Hidden:
 
 
 SECRET = "canary-client-secret"
+PAGE = {"page": {"size": 200, "totalElements": 1, "totalPages": 1, "currentPage": 1}, "data": [{"id": "a"}]}
 
 
 def said(error: BaseException) -> str:
@@ -168,3 +169,9 @@ async def service(
         connection = Connection(f"{server.url}/api", f"{server.url}/token", **{**defaults, **settings})  # type: ignore[arg-type]
         async with ImageService.open(connection, sleep=sleep, random=lambda: 0.0, on_secret=on_secret) as opened:
             yield opened, server
+
+
+def answering(*replies):
+    """Give one reply after the other, the last one for ever."""
+    left = list(replies)
+    return lambda request: left.pop(0) if len(left) > 1 else left[0]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
+from logs import logging_as_before
 from snapshot_parts import degraded, snapshot, workspace
 from structlog.testing import capture_logs
 
@@ -202,7 +203,7 @@ async def test_many_who_ask_at_once_share_one_look(daemon: Daemon, get: Get):
 async def test_a_look_that_fails_is_answered_and_told_once(daemon: Daemon, get: Get, path: str):
     """503 with a short text, no trace of where; the log has one line until it works again."""
     daemon.failure = ArchiveUnwritable("the manifest is damaged", path="/secret/place")
-    with capture_logs() as logs:
+    with logging_as_before(), capture_logs() as logs:
         answers = []
         for _ in range(3):
             answers.append(await get(path))

@@ -27,13 +27,15 @@ from syncer.model import Revision
 class Staged:
     """A proven revision on its way: `part` becomes `revision.path`, `sidecar` becomes `revision.sidecar`.
 
-    Without a `part` the bytes are there already, without either the pair is. `notes` say what was odd about it.
+    Without a `part` the bytes are there already, without either the pair is. `notes` say what was odd about it,
+    `words` are the sidecar's.
     """
 
     revision: Revision
     part: Path | None = None
     sidecar: Path | None = None
     notes: tuple[str, ...] = ()
+    words: bytes = b""
 
 
 def carry_out(disk: Disk, batch: Sequence[Staged], plan: Path) -> None:

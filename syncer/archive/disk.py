@@ -12,8 +12,10 @@ import errno
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
@@ -24,6 +26,9 @@ from syncer.errors import ArchiveUnwritable, SafetyStop, StorageFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+ROOM_SECONDS = 0.5  # for which the free room is believed, as long as there is …
+ROOM_MARGIN = 256 << 20  # … so much more than is wanted
 
 _MANY = 16  # from so many files on, one sync of the whole file system is quicker than one of each
 # Where one `syncfs` is known to reach the platter. FUSE, for one, is not told of it.
@@ -44,12 +49,22 @@ _HINTS = {
 }
 
 
+@dataclass(slots=True)
+class _Room:
+    """The bytes that can be written, as they were `at` a time of the machine's clock, less what was promised since."""
+
+    left: int
+    at: float
+
+
 class Disk:
     """The file system below `root`, held open, so that it cannot be unmounted or exchanged unnoticed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        self._there: set[Path] = set()  # folders that files were moved into
+        self._room = _Room(0, 0.0)
         self._syncfs = _syncfs(root)
 
     def close(self) -> None:
@@ -60,6 +75,24 @@ class Disk:
         """Count the bytes that this user can still write."""
         disk = os.fstatvfs(self._fd)
         return disk.f_bavail * disk.f_frsize
+
+    @property
+    def room(self) -> int:
+        """The bytes that could be written when `has_room` last looked."""
+        return self._room.left
+
+    def has_room(self, size: int, reserve: int) -> bool:
+        """Say whether so many bytes can be written without going into the reserve.
+
+        Far from it the file system is asked now and then only, and what was said yes to meanwhile is taken off.
+        """
+        now = time.monotonic()
+        if now - self._room.at > ROOM_SECONDS or self._room.left - size - reserve < ROOM_MARGIN:
+            self._room = _Room(self.free(), now)
+        if self._room.left - size < reserve:
+            return False
+        self._room.left -= size
+        return True
 
     def settle(self, files: Collection[Path], folders: Collection[Path]) -> None:
         """Make files' bytes and folders' names durable."""
@@ -89,12 +122,14 @@ class Disk:
 
     def move(self, source: Path, target: Path) -> set[Path]:
         """Give a file its final name and return the folders whose names changed; raise `SafetyStop` if it is taken."""
-        changed = {target.parent}
         folder = target.parent
-        while not folder.is_dir():
-            changed.add(folder := folder.parent)
-        if folder != target.parent:
-            target.parent.mkdir(parents=True)
+        changed = {folder}
+        if folder not in self._there:
+            while not folder.is_dir():
+                changed.add(folder := folder.parent)
+            if folder != target.parent:
+                target.parent.mkdir(parents=True)
+            self._there.add(target.parent)
         # Append-only. A look before the rename is enough, since nobody else writes here while the lock is ours; an
         # exclusive rename, or a link, is not to be had on every file system.
         if os.path.lexists(target):

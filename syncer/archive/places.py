@@ -24,6 +24,8 @@ from syncer.archive.sidecar import compact, read
 from syncer.errors import Damaged
 from syncer.model import Entry, Image, Revision
 
+FOLDERS = 64  # whose names are remembered: images come sorted by their day, or nearly so
+
 
 @dataclass(frozen=True, slots=True)
 class Present:
@@ -52,6 +54,7 @@ class Places:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._claimed: set[str] = set()
+        self._names: dict[str, set[str]] = {}  # of folders that were looked into, the latest last
         self._lock = Lock()
 
     def find(self, image: Image, proof: Proof, *, folder: str, entry: Entry | None) -> Present | Free:
@@ -84,18 +87,36 @@ class Places:
             else:
                 self.release(sidecar)
 
-    def release(self, sidecar: str) -> None:
-        """Let a place go: its files are there now, or will never be."""
+    def release(self, sidecar: str, *there: str) -> None:
+        """Let a place go: its files are `there` now, or will never be."""
         with self._lock:
             self._claimed.discard(sidecar)
+            for path in there:
+                folder, _, name = path.rpartition("/")
+                if folder in self._names:
+                    self._names[folder].add(name)
 
     def day(self, image: Image, folder: str) -> str:
         """Name the folder of an image's first revision."""
         return f"{folder}/{layout.day_folder(image.created_at)}"
 
     def taken(self, path: str) -> bool:
-        """Say whether something has this name."""
-        return os.path.lexists(self._root / path)
+        """Say whether something has this name.
+
+        Folders are read once: nobody else writes here while the lock is ours, and `Disk.move` looks again.
+        """
+        folder, _, name = path.rpartition("/")
+        with self._lock:
+            names = self._names.pop(folder, None)
+            if names is None:
+                try:
+                    names = set(os.listdir(self._root / folder))  # noqa: PTH208  names only, and many
+                except OSError:  # it is not there yet; whatever else it is will be told by who writes there
+                    names = set()
+            self._names[folder] = names
+            while len(self._names) > FOLDERS:
+                del self._names[next(iter(self._names))]
+            return name in names
 
     def newest(self, image: Image, folder: str) -> Revision | None:
         """Find the newest whole pair whose document has the image's `updatedAt`."""

@@ -44,12 +44,12 @@ class Bounds:
     def make_room(self, size: int) -> None:
         """Raise `StorageFull` if writing so many bytes would go into the reserve."""
         with translated(self.disk.root):
-            free = self.disk.free()
-        if free - size < self.reserve:
+            if self.disk.has_room(size, self.reserve):
+                return
             raise StorageFull(
                 "the disk has less than the reserve left",
                 hint="make room on the disk, or lower archive.reserve",
-                free=free,
+                free=self.disk.room,
                 reserve=self.reserve,
                 needed=size,
             )

@@ -146,7 +146,9 @@ class Archive:
                 await in_thread(carry_out, self._disk, batch, self._staged(f"{next(self._numbers)}.plan"))
             finally:
                 for staged in batch:
-                    self._places.release(staged.revision.sidecar)
+                    one = staged.revision
+                    named = [name for file, name in ((staged.part, one.path), (staged.sidecar, one.sidecar)) if file]
+                    self._places.release(one.sidecar, *named)
 
     def discard(self, staged: Staged) -> None:
         """Drop what was staged and is not going to be committed."""
@@ -221,13 +223,15 @@ class Archive:
         elif body is not None:
             self._bounds.make_room(len(body))
             self._disk.write(part, body)
-        if self._sidecars:
-            self._disk.write(sidecar, render(revision))
+        words = render(revision) if self._sidecars else b""
+        if words:
+            self._disk.write(sidecar, words)
         return Staged(
             revision,
             part=None if place.stored else part,
-            sidecar=sidecar if self._sidecars else None,
+            sidecar=sidecar if words else None,
             notes=proof.notes,
+            words=words,
         )
 
     def _staged(self, name: str) -> Path:

@@ -85,8 +85,9 @@ class Ledger:
             if not items:
                 return
             try:
-                await self._archive.commit([item.staged for item in items if item.staged is not None])
-                await self._tell_and_record([item.outcome for item in items])
+                batch = [item.staged for item in items if item.staged is not None]
+                await self._archive.commit(batch)
+                await self._tell_and_record([item.outcome for item in items], batch)
             except BaseException as error:
                 self._broken = error
                 raise
@@ -111,9 +112,10 @@ class Ledger:
                 self._broken = error
                 raise
 
-    async def _tell_and_record(self, changes: Sequence[Change]) -> None:
+    async def _tell_and_record(self, changes: Sequence[Change], batch: Sequence[Staged] = ()) -> None:
+        words = {staged.revision.sidecar: staged.words for staged in batch}
         for change in changes:
-            tell(self._journal, change, self._sidecar)
+            tell(self._journal, change, lambda revision: words.get(revision.sidecar) or self._sidecar(revision))
         seal = self._journal.seal
         await self._journal.flush()
         await self._manifest.record(changes, seal)  # promise 1: bytes before rows

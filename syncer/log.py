@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import sys
+from collections import deque
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +23,7 @@ from urllib.parse import quote_plus
 import structlog
 
 BLANK = "…"
+PASSING_SECRETS = 64  # that are remembered: the tokens of some ten days
 _SHAPES = (
     (re.compile(r"(?i)\b(bearer(?=\s+[\w.~+/=-]{6})|basic(?=\s+[\w.~+/=-]{16}))\s+[\w.~+/=-]+"), r"\1 " + BLANK),
     (
@@ -47,18 +49,27 @@ class Redactor:
     """Blanks secrets in text: those it was told of, and what looks like one."""
 
     def __init__(self) -> None:
+        self._lasting: set[str] = set()
+        self._passing: deque[set[str]] = deque(maxlen=PASSING_SECRETS)
         self._known: list[str] = []
 
-    def learn(self, secret: str) -> None:
-        """Never let this value through from now on. Shorter than four characters would blank ordinary words."""
+    def learn(self, secret: str, *, passing: bool = False) -> None:
+        """Never let this value through from now on. Shorter than four characters would blank ordinary words.
+
+        Of those that are `passing`, as tokens that are renewed for years, only the latest are remembered.
+        """
         if len(secret) >= 4:
             spellings = {
                 secret,
                 repr(secret)[1:-1],
                 quote_plus(secret, errors="replace"),
             }  # as errors and forms show it
+            if passing:
+                self._passing.append(spellings)
+            else:
+                self._lasting |= spellings
             # The longest first: a secret inside another must not split it.
-            self._known = sorted({*self._known, *spellings}, key=len, reverse=True)
+            self._known = sorted(self._lasting.union(*self._passing), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Return the text without secrets."""

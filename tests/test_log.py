@@ -307,3 +307,15 @@ def test_characters_no_terminal_should_get_are_escaped_in_json(capsys: pytest.Ca
     assert line.isprintable()
     assert "ä 🖼" in line
     assert json.loads(line)["image"] == name
+
+
+def test_of_tokens_only_the_latest_are_remembered():
+    """They are renewed for years; what the configuration holds is never forgotten."""
+    redactor = log.Redactor()
+    redactor.learn("the-client-secret")
+    for number in range(1000):
+        redactor.learn(f"token-{number:04}", passing=True)
+
+    assert redactor("the-client-secret token-0999 token-0990") == "… … …"
+    assert redactor("token-0001") == "token-0001"
+    assert len(redactor._known) < 200

@@ -53,19 +53,23 @@ def backup_(
     configure_log("warning" if interactive() else "info")
     loaded = settings()
     if not dry_run:
-        _leave_to_daemon(loaded, workspace, quick=quick)
+        _leave_to_daemon(loaded, workspace, quick=quick, accept_deletions=accept_deletions)
     return carry_out(loaded, workspace, quick=quick, dry=dry_run, accept_deletions=accept_deletions, json=json)
 
 
-def _leave_to_daemon(settings: Settings, workspaces: tuple[str, ...], *, quick: bool) -> None:
+def _leave_to_daemon(settings: Settings, workspaces: tuple[str, ...], *, quick: bool, accept_deletions: bool) -> None:
     """Raise `AlreadyRunning` where a daemon looks after the archive, and say how to have it do this."""
     from syncer.app import daemon_of
+    from syncer.cli.invocation import current
 
     if (daemon := daemon_of(settings)) is not None:
-        words = ["syncer trigger", *(["--quick"] if quick else []), "--wait", *map(shlex.quote, workspaces)]
+        config = current.get().config
+        words = ["syncer", "trigger", "--wait", *workspaces, *(["--quick"] if quick else [])]
+        words += ["--accept-deletions"] if accept_deletions else []
+        words += ["--config", str(config)] if config else []
         raise AlreadyRunning(
             "a daemon looks after this archive",
-            hint=f"have it make the pass now: {' '.join(words)}",
+            hint=f"have it make the pass now: {shlex.join(words)}",
             pid=daemon.get("pid"),
             since=daemon.get("since"),
         )

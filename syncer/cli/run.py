@@ -22,8 +22,9 @@ def run_(*, once_now: Annotated[bool, Parameter(negative=())] = False) -> int:
     """
     from syncer.cli.invocation import configure_log, settings
     from syncer.cli.running import run
-    from syncer.daemon.daemon import Daemon, World
+    from syncer.daemon.daemon import Daemon
     from syncer.daemon.service_manager import ServiceManager
+    from syncer.daemon.world import World
 
     configure_log()
     loaded = settings()

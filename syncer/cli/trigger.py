@@ -13,6 +13,7 @@ def trigger_(
     *workspace: str,
     quick: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
+    accept_deletions: Annotated[bool, Parameter(negative=())] = False,
     wait: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -26,6 +27,8 @@ def trigger_(
         A quick pass instead: only the newest pages, down to what is known.
     verify
         A verification instead: the next part of the archive.
+    accept_deletions
+        Mark images gone even where the deletion brake would hold, in this pass: after a look at the service.
     wait
         Wait until it is done, and exit with its code.
     json
@@ -35,5 +38,6 @@ def trigger_(
 
     if quick and verify:
         raise ConfigError("--quick and --verify exclude each other", hint="leave both out for a full pass")
-    work = "quick" if quick else "verify" if verify else "full"
-    return order({"ask": "trigger", "work": work, "workspaces": list(workspace), "wait": wait}, json=json)
+    request = {"ask": "trigger", "work": "quick" if quick else "verify" if verify else "full"}
+    asked = {"workspaces": list(workspace), "accept_deletions": accept_deletions, "wait": wait}
+    return order({**request, **asked}, json=json)

@@ -110,6 +110,7 @@ class Account:
         next_verification: float | None,
     ) -> Snapshot:
         """Put together all that the daemon tells of itself."""
+        self.started = min(self.started, at)  # a clock that was wrong must not keep us from being stale
         worst = troubles.worst
         return Snapshot(
             at=at,

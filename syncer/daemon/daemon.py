@@ -8,35 +8,34 @@ stopped where it stands, and all that was finished is kept.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
 from syncer import app
+from syncer.archive.layout import STAGING
+from syncer.archive.lock import TOLD
 from syncer.daemon import control, words
 from syncer.daemon.account import Account
 from syncer.daemon.health import HealthServer
 from syncer.daemon.orders import Orders
 from syncer.daemon.queue import Batch, Queue
-from syncer.daemon.schedule import CallLater, Job, Schedule, Work, longest_gap, plan
-from syncer.daemon.service_manager import ServiceManager
+from syncer.daemon.schedule import Job, Schedule, Work, longest_gap, plan
 from syncer.daemon.snapshot import Cause, Running, Snapshot, State
 from syncer.daemon.telling import Telling
-from syncer.daemon.troubles import Changed, Key, Troubles, pause
+from syncer.daemon.troubles import Key, Troubles
+from syncer.daemon.verdicts import Verdicts
 from syncer.daemon.work import Ended, Worker
+from syncer.daemon.world import World
 from syncer.errors import ConfigError, SyncerError
 from syncer.log import redact
 from syncer.model import Finding, Report
 from syncer.operations.events import Event, PassBegan, PictureReceived
 from syncer.operations.loglines import FindingLines, LogLines
 from syncer.operations.passes import Mode
-from syncer.operations.rooms import utc_now
 from syncer.operations.verification import Progress
 from syncer.settings import Settings
 
@@ -46,24 +45,8 @@ TICK = 30.0  # seconds between two looks at ourselves, where no watchdog asks fo
 JITTER_SHARE = 10  # the jitter is no longer than this part of the shortest schedule's longest wait
 STATUS_SECONDS = 2.0  # between two lines that say how far a run is
 EXTRA_PATIENCE = 60.0  # seconds without any progress, beyond what one request may take, before a run counts as hanging
-INCOMPLETE_RETRIES = 3  # a pass that left images out is made again so often before its time …
-INCOMPLETE_PAUSES = 4  # … after pauses as long as if it had failed so often before
+CONFIGURATION: Key = (None, "configuration")
 MODES = {Work.FULL: Mode.FULL, Work.QUICK: Mode.QUICK}
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What the daemon lives in: an environment, a service manager, clocks (seconds; UTC), timers, chance (0 to 1).
-
-    `call_later` None is the loop's own.
-    """
-
-    environ: Mapping[str, str]
-    manager: ServiceManager
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = utc_now
-    call_later: CallLater | None = None
-    chance: Callable[[], float] = random.random
 
 
 class Daemon:
@@ -84,9 +67,9 @@ class Daemon:
         self._jobs: dict[Job, str] = {}
         self._schedule: Schedule
         self._telling: Telling
+        self._verdicts: Verdicts
         self._state = State.STARTING
         self._paused = False
-        self._failures = 0
         self._running: Batch | None = None
         self._progress: Report | Progress | None = None
         self._events = 0
@@ -108,7 +91,14 @@ class Daemon:
             stack.push_async_callback(self._worker.disconnect)
             await self._worker.prove()
             await self._account.read()
-            self._telling = await stack.enter_async_context(Telling.open(settings, self._world.environ))
+            memory = settings.archive.path / STAGING / TOLD
+            self._telling = await stack.enter_async_context(Telling.open(settings, self._world.environ, memory))
+            self._troubles = Troubles(self._telling.recalled())
+            self._verdicts = Verdicts(
+                self._queue, self._troubles, self._account, self._telling, self._possible, self._world
+            )
+            self._verdicts.remember_damage()
+            self._verdicts.tell(self._troubles.heal([CONFIGURATION], self._world.now()), None)
             schedule = Schedule.open(
                 self._due, clock=self._world.now, call_later=self._world.call_later, random=self._world.chance
             )
@@ -135,18 +125,18 @@ class Daemon:
 
     # --- what may be asked of it --------------------------------------------------------------------------
 
-    def ask(self, jobs: Iterable[Job]) -> None:
-        """Have jobs done now, whatever the schedule and earlier failures say."""
-        self._queue.add(jobs, self._world.clock(), asked=True)
+    def ask(self, jobs: Iterable[Job], *, accept: bool = False) -> None:
+        """Have jobs done now, whatever the schedule and earlier failures say; `accept` lifts the deletion brake."""
+        self._queue.add(jobs, self._world.clock(), asked=True, accept=accept)
         self._wake.set()
 
-    async def ended(self, jobs: Iterable[Job]) -> list[Ended]:
-        """Have jobs done now, and wait until they are."""
+    async def ended(self, jobs: Iterable[Job], *, accept: bool = False) -> list[Ended]:
+        """Have jobs done now as `ask` does, and wait until they are."""
         futures = []
         for job in jobs:
             futures.append(asyncio.get_running_loop().create_future())
             self._waiting.setdefault(job, []).append(futures[-1])
-            self.ask([job])
+            self.ask([job], accept=accept)
         return list(await asyncio.gather(*futures))
 
     @property
@@ -186,20 +176,32 @@ class Daemon:
                 raise ConfigError("archive.path cannot change while the daemon runs", hint="restart it")
             await asyncio.to_thread(app.connect, changed, self._world.environ)
             await self._telling.use(changed)
-        except SyncerError as error:
-            problems = error.problems if isinstance(error, ConfigError) else ()
-            self._refused = redact("; ".join((str(error), *problems)))
-            log.error("configuration.refused", reason=self._refused, hint=error.hint or None)
+        except Exception as error:  # also a bug in reading it: the old one is good
+            self._refuse(error)
         else:
             old, self.settings, self._refused = self.settings, changed, ""
+            self._verdicts.tell(self._troubles.heal([CONFIGURATION], self._world.now()), None)
             self._account.settings = changed
             if changed.daemon != old.daemon:
                 log.warning("configuration.needs_restart", setting="daemon")
             self._arrange()
-            self._queue.hold(0.0)  # what was wrong may have been mended by it
+            self._queue.release()  # what was wrong may have been mended by it
             self._wake.set()
             log.info("configuration.reloaded")
         self._manager.ready(self.standing())
+
+    def _refuse(self, error: Exception) -> None:
+        if not isinstance(error, SyncerError):
+            log.exception("daemon.bug")
+        problems = error.problems if isinstance(error, ConfigError) else ()
+        text = str(error) if isinstance(error, SyncerError) else f"it cannot be read: {type(error).__name__}"
+        self._refused = redact("; ".join((text, *problems)))
+        hint = getattr(error, "hint", "")
+        log.error("configuration.refused", reason=self._refused, hint=hint or None)
+        text = f"the changed configuration was refused: {self._refused}"
+        self._verdicts.tell(
+            self._troubles.arise(CONFIGURATION, Cause.CONFIGURATION, text, hint, self._world.now()), None
+        )
 
     async def snapshot(self) -> Snapshot:
         """Tell all that is known at this moment."""
@@ -252,11 +254,12 @@ class Daemon:
     def _arrange(self) -> None:
         self._jobs = plan(self.settings, [workspace.id for workspace in self.settings.workspaces])
         self._queue.drop(self._jobs, self._possible)
-        vanished = Ended("", ConfigError.exit_code, "the workspace is not configured any more")
+        vanished = Ended(ConfigError.exit_code, "the workspace is not configured any more")
         for job in [job for job in self._waiting if not self._possible(job)]:
             _answer(self._waiting.pop(job), vanished)
-        gone = [key for key in self._troubles.keys if key[0] is not Work.VERIFY and not self._possible(Job(*key))]
-        self._tell(self._troubles.heal(gone, self._world.now()), None)
+        passes = [(work, about) for work, about in self._troubles.keys if work in MODES]
+        gone = [key for key in passes if not self._possible(Job(*key))]
+        self._verdicts.tell(self._troubles.heal(gone, self._world.now()), None)
         last = self._account.last(self._jobs)
         new = [job for job in self._jobs if job.work is Work.FULL and job not in last]
         for job in set(new).difference(self._running.jobs if self._running else ()):
@@ -276,7 +279,7 @@ class Daemon:
         while True:
             self._wake.clear()
             seconds = self._queue.wait(self._world.clock(), paused=self._paused)
-            if seconds == 0 and (batch := self._queue.take(paused=self._paused)):
+            if seconds == 0 and (batch := self._queue.take(self._world.clock(), paused=self._paused)):
                 await self._carry_out(batch)
                 continue
             timer = None if seconds is None else self._later(seconds, self._wake.set)
@@ -300,7 +303,7 @@ class Daemon:
             await self._account.read()
         finally:
             self._running = None
-        self._judge(batch, tried, ended)
+        self._verdicts.judge(batch, tried, ended)
         _answer(waiting, ended)
         self._say()
 
@@ -313,45 +316,9 @@ class Daemon:
         tried: dict[Key, Job] = {(batch.work, str(job.workspace_id)): job for job in batch.jobs}
         # While trouble lasts, each try would say the same: it is told once, and reminded of.
         watch = self._seeing(LogLines(dry=False, quiet=all(key in self._troubles for key in tried)))
-        return tried, await self._worker.back_up(run, MODES[batch.work], batch.workspaces, watch)
-
-    def _judge(self, batch: Batch, tried: Mapping[Key, Job], ended: Ended) -> None:
-        """Say what a run came to, and when its work is to be tried again."""
-        now, known, good = self._world.now(), self._account.known, ended.code == 0
-        if known.verified_whole is not None and not known.verified_whole.damage:  # also by somebody else
-            proven = datetime.fromtimestamp(known.verified_whole.ended, UTC)
-            self._tell(self._troubles.heal_older(Work.VERIFY, proven, now), ended.run)
-        if ended.code == 6:
-            log.info("run.postponed", reason=ended.text)
-            return self._again(batch.jobs, self._failures + 1)
-        self._telling.ended(ended.run, "\n".join(filter(None, (ended.text, ended.hint))), ok=good)
-        bad = {} if good else {key: job for key, job in tried.items() if key[1] not in ended.whole} or tried
-        cause = Cause.of(ended.code) or Cause.BUG
-        for key in (key for key, job in bad.items() if self._possible(job)):
-            self._tell(self._troubles.arise(key, cause, ended.text, ended.hint, now), ended.run)
-        healed = ({(batch.work, one) for one in ended.whole} | tried.keys()) - bad.keys()
-        if batch.work is Work.FULL:
-            healed |= {(Work.QUICK, one) for _, one in healed}
-        self._tell(self._troubles.heal(healed, now), ended.run)
-        if good:
-            self._failures = 0
-        elif ended.futile:
-            self._again(bad.values(), self._failures + 1)
-        elif cause is Cause.INCOMPLETE and self._failures < INCOMPLETE_RETRIES:
-            self._again(bad.values(), self._failures + 1, longer=INCOMPLETE_PAUSES)
-        else:
-            self._failures = 0
-        return None
-
-    def _again(self, jobs: Iterable[Job], failures: int, longer: int = 0) -> None:
-        self._failures = failures
-        self._queue.add(filter(self._possible, jobs), self._world.clock())
-        self._queue.hold(self._world.clock() + pause(failures + longer, self._world.chance()))
+        return tried, await self._worker.back_up(run, MODES[batch.work], batch.workspaces, watch, accept=batch.accept)
 
     # --- what it says ---------------------------------------------------------------------------------------
-
-    def _tell(self, change: Changed | None, run: str | None) -> None:
-        self._telling.changed(change, run, self._account.known.workspaces.values())
 
     def _seeing(self, lines: Callable[[Any], None]) -> Callable[[Event | Finding | Progress], None]:
         def see(event: Event | Finding | Progress) -> None:

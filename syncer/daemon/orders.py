@@ -29,7 +29,7 @@ class Orders:
     async def carry_out(self, message: Message) -> Message:
         """Answer one message of the control socket. Raises `ConfigError` for what cannot be meant."""
         ours = self._daemon.settings.archive.path
-        if message.get("archive") not in {None, str(ours)}:
+        if message.get("archive") not in (None, str(ours)):
             raise ConfigError("the daemon that listens there looks after another archive", archive=ours)
         match message.get("ask"):
             case "trigger":
@@ -75,10 +75,11 @@ class Orders:
             raise ConfigError("this daemon does not understand which workspaces are meant")
         jobs = self._jobs(work, [str(name) for name in names])
         behind = ", behind the run under way" if self._daemon.busy else ""
+        accept = bool(message.get("accept_deletions"))
         if not message.get("wait"):
-            self._daemon.ask(jobs)
+            self._daemon.ask(jobs, accept=accept)
             return {"message": f"{'queued' if behind else 'begun'}{behind}", "exit_code": 0}
-        ended = await self._daemon.ended(jobs)
+        ended = await self._daemon.ended(jobs, accept=accept)
         worst = max(ended, key=lambda one: one.code)
         answer = {"message": worst.text, "hint": worst.hint, "exit_code": worst.code, "run": worst.run}
         return {"ok": worst.code == 0, **answer}

@@ -5,15 +5,18 @@ What changed, and that each change is told once, is known to `troubles`; how a n
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 
 from syncer.daemon import notifier
 from syncer.daemon.notifier import Facts, Notifier
-from syncer.daemon.snapshot import WorkspaceState
+from syncer.daemon.schedule import Work
+from syncer.daemon.snapshot import Cause, WorkspaceState
 from syncer.daemon.troubles import Changed, Trouble
 from syncer.service.notices import Notices
 from syncer.settings import Settings
@@ -24,19 +27,21 @@ log = structlog.get_logger()
 class Telling:
     """Tells everybody; the addresses may be exchanged."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], memory: Path) -> None:
         self._environ = environ
+        self._memory = memory
         self._notifier: Notifier
         self._open = AsyncExitStack()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Telling]:
+    async def open(cls, settings: Settings, environ: Mapping[str, str], memory: Path) -> AsyncIterator[Telling]:
         """Notify by these settings until the end of the block, and deliver then for some seconds what still waits.
 
-        `environ` is what a command that is notified inherits. Raises `ConfigError` for a broken `service.ca_file`.
+        `environ` is what a command that is notified inherits, `memory` the file that outlasts us with what was told
+        last: what began before a restart is to end once, after it. Raises `ConfigError` for a broken `service.ca_file`.
         """
-        telling = cls(environ)
+        telling = cls(environ, memory)
         try:
             await telling.use(settings)
             yield telling
@@ -74,6 +79,27 @@ class Telling:
         text = "\n".join(filter(None, (after.text, after.hint))) if after else "all is well again"
         facts = Facts(text, run, tuple(workspaces))
         self._notifier.changed(_standing(change.before, change.at), _standing(after, change.at), facts)
+        self._remember(after)
+
+    def recalled(self) -> Trouble | None:
+        """Read what an earlier life told last; None for that all is well, or for what cannot be read."""
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            told = json.loads(self._memory.read_bytes())
+            work = Work(told["work"]) if told["work"] else None
+            since = datetime.fromisoformat(told["since"])
+            return Trouble((work, told["about"]), Cause(told["cause"]), told["text"], told["hint"], since)
+        return None
+
+    def _remember(self, trouble: Trouble | None) -> None:
+        with suppress(OSError):  # the disk may be what is wrong
+            if trouble is None:
+                self._memory.unlink(missing_ok=True)
+                return
+            work, about = trouble.key
+            told = {"work": work, "about": about, "cause": trouble.cause, "text": trouble.text, "hint": trouble.hint}
+            fresh = self._memory.with_name(f"{self._memory.name}.new")
+            fresh.write_text(json.dumps({**told, "since": trouble.since.isoformat()}))
+            fresh.replace(self._memory)
 
     def reminded(self, trouble: Trouble | None) -> None:
         """Say of what lasts that it still does; None is nothing to say."""

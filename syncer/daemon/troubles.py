@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from syncer.daemon.schedule import Work
 from syncer.daemon.snapshot import Cause
 
-Key = tuple[Work, str]
+Key = tuple[Work | None, str]  # None for what is no work: the configuration
 
 FIRST_PAUSE = 2.0  # seconds
 LONGEST_PAUSE = 900.0
@@ -44,13 +44,19 @@ class Changed:
 class Troubles:
     """All that is not well, by key."""
 
-    def __init__(self) -> None:
-        self._lasting: dict[Key, Trouble] = {}
-        self._told: Trouble | None = None
-        self._reminded: datetime | None = None
+    def __init__(self, told: Trouble | None = None) -> None:
+        """Begin with what an earlier life `told` last: it lasts until its work is done well."""
+        self._lasting: dict[Key, Trouble] = {} if told is None else {told.key: told}
+        self._told = told
+        self._reminded: datetime | None = None if told is None else told.since
 
     def __contains__(self, key: Key) -> bool:
         return key in self._lasting
+
+    @property
+    def told(self) -> Trouble | None:
+        """What was told last; None for that all is well."""
+        return self._told
 
     @property
     def keys(self) -> frozenset[Key]:
@@ -89,6 +95,8 @@ class Troubles:
     def reminder(self, now: datetime) -> Trouble | None:
         """Return what still lasts, once a day."""
         worst = self.worst
+        if self._reminded is not None and now < self._reminded:  # the clock was wrong
+            self._reminded = now
         if worst is None or self._reminded is None or now - self._reminded < REMINDER:
             return None
         self._reminded = now

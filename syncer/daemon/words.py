@@ -7,6 +7,7 @@ from datetime import datetime
 
 from syncer.daemon.queue import Batch
 from syncer.daemon.schedule import Job, Work
+from syncer.daemon.snapshot import Cause
 from syncer.daemon.troubles import Trouble
 from syncer.model import Report
 from syncer.operations.verification import Progress
@@ -29,7 +30,7 @@ def standing(
     parts = []
     if refused:
         parts.append(f"The changed configuration was refused: {refused}")
-    if trouble is not None:
+    if trouble is not None and trouble.cause is not Cause.CONFIGURATION:
         parts.append(f"Degraded since {_time(trouble.since)}: {trouble.text}")
     if running is not None:
         parts.append(_doing(running, progress))
@@ -41,10 +42,10 @@ def standing(
         parts.append(f"last good run {_time(last_good)}" if last_good else "no good run yet")
         if paused:
             parts.append("paused: `syncer resume` goes on")
-        elif following:
+        elif following and again is None:
             job, time = min(following.items(), key=lambda item: item[1])
             parts.append(f"next {NAMES[job.work]} {_time(time)}")
-        else:
+        elif not following:
             parts.append("nothing is scheduled")
     return "; ".join(parts)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from syncer import app
-from syncer.errors import SafetyStop, SyncerError, Unauthorized
+from syncer.errors import SafetyStop, SyncerError, Unauthorized, Unavailable, UnexpectedAnswer
 from syncer.log import redact
-from syncer.model import Finding
+from syncer.model import Finding, Report
 from syncer.operations.backup import Backup, backup
 from syncer.operations.events import Watch
 from syncer.operations.passes import Mode
@@ -28,23 +28,34 @@ from syncer.settings import Settings
 
 log = structlog.get_logger()
 
-DAMAGE = 4
+NAMED = ("origin", "archive", "workspace", "pid", "command", "since")  # facts that fit into a line of status
 BUG = 1
+INCOMPLETE = 3
+DAMAGE = 4
+UNAVAILABLE = Unavailable.exit_code
+GRAVITY = (SafetyStop.exit_code, UNAVAILABLE, INCOMPLETE)  # of what may be wrong with a workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a piece of work ended: the exit code that a command would have had, and a clause or two for people.
+class End:
+    """How work ended: the exit code that a command would have had, and a clause or two for people.
 
-    `futile`: it came to nothing, and is worth another try before its time. `whole`: the workspaces that are complete.
+    `futile`: it came to nothing, and is worth another try before its time.
     """
 
-    run: str
     code: int
     text: str
     hint: str = ""
     futile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(End):
+    """How a run ended. `whole` are the workspaces that are complete, `each` says of the others why they are not."""
+
+    run: str = ""
     whole: frozenset[str] = field(default_factory=frozenset)
+    each: Mapping[str, End] = field(default_factory=dict)
 
 
 class Worker:
@@ -89,8 +100,13 @@ class Worker:
         stack, self._connection = self._connection, AsyncExitStack()
         await stack.aclose()
 
-    async def back_up(self, run: str, mode: Mode, wanted: Sequence[str], watch: Watch) -> Ended:
-        """Make one pass over the wanted workspaces, `*` for those without an entry of their own."""
+    async def back_up(
+        self, run: str, mode: Mode, wanted: Sequence[str], watch: Watch, *, accept: bool = False
+    ) -> Ended:
+        """Make one pass over the wanted workspaces, `*` for those without an entry of their own.
+
+        With `accept` the deletion brake does not hold: a person has looked.
+        """
         result = Backup()
 
         async def work() -> int:
@@ -98,7 +114,7 @@ class Worker:
             service.try_anew()
             async with app.opened(self.settings, self._environ, "run", service=service, run=run) as rooms:
                 self._recognise(rooms.archive.id)
-                await backup(rooms, wanted, PassOptions(mode), watch, result)
+                await backup(rooms, wanted, PassOptions(mode, accept), watch, result)
             return result.exit_code
 
         code, error = await _tried(work)
@@ -108,12 +124,13 @@ class Worker:
         told = {redact(str(one)) for one in errors}
         others = [text for report in result.reports for text in report.why if text not in told]
         return Ended(
-            run,
             code,
             _joined([*map(_clause, errors), *others]) if code else _summed_up(mode, result),
-            next((hint for one in errors if (hint := getattr(one, "hint", ""))), ""),
-            futile=error is not None or code == 8,
+            next((hint for one in errors if (hint := _hint(one))), ""),
+            futile=error is not None or code == UNAVAILABLE,
+            run=run,
             whole=self._whole(result, wanted) if error is None else _complete(result),
+            each=self._each(result) if error is None and not result.down else {},
         )
 
     async def verify(self, run: str, part: Part, watch: Callable[[Finding | Progress], None]) -> Ended:
@@ -130,11 +147,28 @@ class Worker:
         code, error = await _tried(work)
         looked = f"part {part.number} of {part.of}: {result.pictures:,} pictures, {result.bytes:,} bytes"
         if error is not None:
-            return Ended(run, code, _joined([_clause(error)]), getattr(error, "hint", ""), futile=True)
+            return Ended(code, _joined([_clause(error)]), _hint(error), futile=True, run=run)
+        told = log.error if code else log.info
+        facts = {name: getattr(result, name) for name in ("pictures", "sidecars", "bytes", "damage")}
+        told("verification.ended", part=part.number, parts=part.of, **facts)
         if code:
             kinds = ", ".join(f"{count:,} {harm.replace('_', ' ')}" for harm, count in result.found.items())
-            return Ended(run, code, f"damage found: {kinds} ({looked})", "run `syncer verify --repair`")
-        return Ended(run, 0, f"no damage in {looked}")
+            hint = "run `syncer verify --repair`, and then `syncer verify`"
+            return Ended(code, f"damage found: {kinds} ({looked})", hint, run=run)
+        return Ended(0, f"no damage in {looked}", run=run)
+
+    def _each(self, result: Backup) -> dict[str, End]:
+        """Say of each workspace that is not complete why; of those that `*` stands for, the gravest under that name."""
+        own = {workspace.id for workspace in self.settings.workspaces}
+        found: dict[str, End] = {}
+        for report in result.reports:
+            if report.complete:
+                continue
+            name = report.workspace_id if report.workspace_id in own else "*"
+            end = _end(report, result.of_workspaces.get(report.workspace_id))
+            if name not in found or GRAVITY.index(end.code) < GRAVITY.index(found[name].code):
+                found[name] = end
+        return found
 
     def _whole(self, result: Backup, wanted: Sequence[str]) -> frozenset[str]:
         """Name what is complete after a run over all that was wanted, `*` too where all are that it stands for."""
@@ -177,11 +211,30 @@ def _complete(result: Backup) -> frozenset[str]:
     return frozenset(report.workspace_id for report in result.reports if report.complete)
 
 
+def _end(report: Report, error: SyncerError | None) -> End:
+    if error is None:
+        return End(INCOMPLETE, _joined(report.why))
+    match error:
+        case SafetyStop():
+            code = SafetyStop.exit_code
+        case Unavailable() | UnexpectedAnswer():
+            code = UNAVAILABLE
+        case _:
+            code = INCOMPLETE
+    return End(code, _joined([_clause(error)]), _hint(error), futile=code == UNAVAILABLE)
+
+
+def _hint(error: Exception) -> str:
+    """Say what to do next; what a command would do is for the daemon to be asked for."""
+    hint = error.hint if isinstance(error, SyncerError) else ""
+    return hint.replace("syncer backup --accept-deletions", "syncer trigger --accept-deletions")
+
+
 def _clause(error: Exception) -> str:
     """Say what went wrong in a few words for a line of status; the log has all the facts."""
     if not isinstance(error, SyncerError):
         return f"a bug: {type(error).__name__}"
-    facts = [str(error.facts[name]) for name in ("origin", "archive", "workspace") if error.facts.get(name)]
+    facts = [str(error.facts[name]) for name in NAMED if error.facts.get(name)]
     return f"{error.message} ({', '.join(facts)})" if facts else error.message
 
 

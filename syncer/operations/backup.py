@@ -46,6 +46,7 @@ class Backup:
     run: str = ""
     reports: list[Report] = field(default_factory=list)
     errors: list[SyncerError] = field(default_factory=list)
+    of_workspaces: dict[str, SyncerError] = field(default_factory=dict)  # those of them that are one workspace's own
     requests: int = 0
     seconds: float = 0.0
     down: bool = False
@@ -144,6 +145,7 @@ async def _go(one: Pass, result: Backup) -> None:
     finally:
         if one.error is not None:
             result.errors.append(one.error)
+            result.of_workspaces[one.workspace.id] = one.error
 
 
 async def _chosen(rooms: Looking, wanted: Sequence[str], result: Backup) -> list[Workspace]:

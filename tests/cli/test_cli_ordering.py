@@ -67,12 +67,15 @@ def socket(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["trigger"], {"ask": "trigger", "work": "full", "workspaces": [], "wait": False}),
+        (["trigger"], {"ask": "trigger", "work": "full", "workspaces": [], "accept_deletions": False, "wait": False}),
         (
             ["trigger", "--quick", "a", "b"],
-            {"ask": "trigger", "work": "quick", "workspaces": ["a", "b"], "wait": False},
+            {"ask": "trigger", "work": "quick", "workspaces": ["a", "b"], "accept_deletions": False, "wait": False},
         ),
-        (["trigger", "--verify", "--wait"], {"ask": "trigger", "work": "verify", "workspaces": [], "wait": True}),
+        (
+            ["trigger", "--verify", "--wait"],
+            {"ask": "trigger", "work": "verify", "workspaces": [], "accept_deletions": False, "wait": True},
+        ),
         (["pause"], {"ask": "pause"}),
         (["resume"], {"ask": "resume"}),
     ],

@@ -17,8 +17,9 @@ from logs import logging_as_before
 from steered_time import SteeredTime
 
 from syncer.daemon.control import address, ask
-from syncer.daemon.daemon import Daemon, World
+from syncer.daemon.daemon import Daemon
 from syncer.daemon.service_manager import ServiceManager
+from syncer.daemon.world import World
 from syncer.settings import Settings
 
 PATIENCE = 60  # seconds after which a test fails instead of waiting on

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -18,7 +20,7 @@ JOBS = st.sampled_from([FULL, QUICK, VERIFY, OTHER_FULL, OTHER_QUICK])
 def taken(queue: Queue, *, paused: bool = False) -> list[Batch]:
     """Everything that the queue gives out, in turn."""
     found = []
-    while batch := queue.take(paused=paused):
+    while batch := queue.take(math.inf, paused=paused):
         found.append(batch)
     return found
 
@@ -57,26 +59,56 @@ def test_the_time_of_a_batch_is_that_of_its_first_job():
     assert batch.due == 3.0
 
 
-def test_after_work_that_came_to_nothing_all_wait():
-    """Until the pause is over; what falls due meanwhile waits as well."""
+def test_work_that_came_to_nothing_waits_and_keeps_nobody_waiting():
+    """Until its time; what falls due meanwhile is not held, and it itself not by falling due again."""
     queue = Queue()
-    queue.add([QUICK], 10.0)
-    queue.hold(14.0)
-    assert queue.wait(10.0, paused=False) == 4.0
-    queue.add([FULL], 12.0)
+    queue.hold([QUICK], 10.0, until=14.0)
+    queue.add([QUICK], 11.0)
+    assert queue.wait(11.0, paused=False) == 3.0
     assert queue.held_until == 14.0
-    assert queue.wait(14.0, paused=False) == queue.wait(20.0, paused=False) == 0
+    assert queue.take(11.0, paused=False) is None
+    queue.add([OTHER_QUICK], 12.0)
+    assert queue.wait(12.0, paused=False) == 0
+    other, own = queue.take(12.0, paused=False), queue.take(14.0, paused=False)
+
+    assert other is not None
+    assert other.jobs == {OTHER_QUICK}
+    assert own is not None
+    assert (own.jobs, own.due) == ({QUICK}, 10.0)
 
 
 def test_what_a_person_asks_for_is_not_held_back():
-    """Nor is what waits beside it: it may well work again."""
+    """Whatever it waited for before."""
     queue = Queue()
-    queue.add([QUICK, VERIFY], 10.0)
-    queue.hold(900.0)
+    queue.hold([QUICK, VERIFY], 10.0, until=900.0)
     queue.add([VERIFY], 11.0, asked=True)
 
     assert queue.wait(11.0, paused=False) == 0
+    batch = queue.take(11.0, paused=False)
+    assert batch is not None
+    assert batch.jobs == {VERIFY}
+    assert queue.held_until == 900.0
+
+
+def test_released_everything_may_begin():
+    """What was wrong may have been mended."""
+    queue = Queue()
+    queue.hold([QUICK, VERIFY], 10.0, until=900.0)
+    queue.release()
+    assert queue.wait(11.0, paused=False) == 0
     assert queue.held_until is None
+
+
+def test_accepted_deletions_are_for_what_was_asked_for_only():
+    """Another workspace that is due at the time keeps its brake."""
+    queue = Queue()
+    queue.add([OTHER_FULL], 1.0)
+    queue.add([FULL], 2.0, asked=True, accept=True)
+
+    accepted, other = taken(queue)
+
+    assert (accepted.jobs, accepted.accept) == ({FULL}, True)
+    assert (other.jobs, other.accept) == ({OTHER_FULL}, False)
 
 
 def test_paused_only_what_is_asked_for_is_done():
@@ -96,16 +128,15 @@ def test_a_job_that_is_due_and_asked_for_stays_asked_for():
     queue = Queue()
     queue.add([FULL], 1.0, asked=True)
     queue.add([FULL], 2.0)
-    assert queue.take(paused=True) is not None
+    assert queue.take(2.0, paused=True) is not None
 
 
 def test_an_empty_queue_waits_for_something_to_be_added():
-    """However long a hold still lasts: there is nothing that it would hold."""
+    """There is nothing to begin, and nothing that waits for its time."""
     queue = Queue()
-    queue.hold(900.0)
     assert queue.wait(0.0, paused=False) is None
     assert queue.held_until is None
-    assert queue.take(paused=False) is None
+    assert queue.take(0.0, paused=False) is None
 
 
 def test_dropped_is_what_is_not_scheduled_any_more():
@@ -140,29 +171,29 @@ def test_every_job_is_done_exactly_once(first: list[Job], second: list[Job]):
 
 
 class Life(RuleBasedStateMachine):
-    """A queue in use, beside the plainest account of what should be in it."""
+    """A queue in use, beside the plainest account of what should be in it: for each job, from when it may begin."""
 
     def __init__(self) -> None:
         super().__init__()
         self.queue = Queue()
-        self.owed: set[Job] = set()
+        self.owed: dict[Job, float] = {}
         self.asked: set[Job] = set()
-        self.now = 0.0
-        self.held = 0.0
+        self.now = 1.0
         self.paused = False
 
     @rule(jobs=st.lists(JOBS, max_size=3), asked=st.booleans())
     def add(self, jobs: list[Job], asked: bool) -> None:
         self.queue.add(jobs, self.now, asked=asked)
-        self.owed |= set(jobs)
+        for job in jobs:
+            self.owed[job] = 0.0 if asked else self.owed.get(job, 0.0)
         if asked:
             self.asked |= set(jobs)
-            self.held = 0.0
 
-    @rule(seconds=st.floats(0, 1000))
-    def hold(self, seconds: float) -> None:
-        self.held = self.now + seconds
-        self.queue.hold(self.held)
+    @rule(jobs=st.lists(JOBS, max_size=3), seconds=st.floats(0, 1000))
+    def hold(self, jobs: list[Job], seconds: float) -> None:
+        self.queue.hold(jobs, self.now, self.now + seconds)
+        for job in jobs:
+            self.owed[job] = 0.0 if job in self.asked else self.now + seconds
 
     @rule(seconds=st.floats(0, 1000))
     def go_by(self, seconds: float) -> None:
@@ -172,17 +203,23 @@ class Life(RuleBasedStateMachine):
     def pause(self, paused: bool) -> None:
         self.paused = paused
 
+    @rule()
+    def release(self) -> None:
+        self.queue.release()
+        self.owed = dict.fromkeys(self.owed, 0.0)
+
     @precondition(lambda self: self.queue.wait(self.now, paused=self.paused) == 0)
     @rule()
     def work(self) -> None:
-        batch = self.queue.take(paused=self.paused)
+        batch = self.queue.take(self.now, paused=self.paused)
         assert batch is not None, "nothing there, although it need not wait"
-        assert batch.jobs <= self.owed
+        assert batch.jobs <= self.owed.keys()
+        assert all(self.owed[job] <= self.now for job in batch.jobs)
         assert not self.paused or batch.jobs <= self.asked
         assert batch.due <= self.now
-        self.owed -= batch.done
+        for job in batch.done:
+            self.owed.pop(job, None)
         self.asked -= batch.done
-        self.held = 0.0
 
     @invariant()
     def nothing_is_lost(self) -> None:
@@ -191,11 +228,9 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def it_waits_only_for_a_reason(self) -> None:
-        seconds = self.queue.wait(self.now, paused=self.paused)
-        if not (self.asked if self.paused else self.owed):
-            assert seconds is None
-        else:
-            assert seconds == max(0.0, self.held - self.now)
+        able = [time for job, time in self.owed.items() if job in self.asked or not self.paused]
+        expected = max(0.0, min(able) - self.now) if able else None
+        assert self.queue.wait(self.now, paused=self.paused) == expected
 
 
 TestLife = Life.TestCase

@@ -176,7 +176,7 @@ async def test_a_verification_says_what_it_looked_at_and_found(shelf: str, setti
     assert (good.code, bad.code, bad.futile) == (0, 4, False)
     assert good.text.startswith("no damage in part 1 of 1: ")
     assert bad.text.startswith("damage found: 1 corrupt (part 1 of 1: ")
-    assert bad.hint == "run `syncer verify --repair`"
+    assert bad.hint == "run `syncer verify --repair`, and then `syncer verify`"
     assert [row["damage"] for row in rows(settings.archive.path, "verifications")] == [0, 1]
 
 

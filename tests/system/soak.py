@@ -22,10 +22,11 @@ sys.path[:0] = [str(HERE.parent / "daemon")]  # for the clock that tests steer
 from steered_time import SteeredTime  # noqa: E402
 
 from syncer import log  # noqa: E402
-from syncer.daemon.daemon import Daemon, World  # noqa: E402
+from syncer.daemon.daemon import Daemon  # noqa: E402
 from syncer.daemon.queue import Batch  # noqa: E402
 from syncer.daemon.service_manager import ServiceManager  # noqa: E402
 from syncer.daemon.snapshot import State  # noqa: E402
+from syncer.daemon.world import World  # noqa: E402
 from syncer.settings import load  # noqa: E402
 
 SAMPLES = 8

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from syncer import settings as configuration
@@ -49,7 +50,7 @@ async def connected(settings: Settings, environ: Mapping[str, str]) -> AsyncIter
     What it waits for, it waits for in a thread: fetching a secret may run a command.
     """
     connection = await asyncio.to_thread(connect, settings, environ)
-    async with ImageService.open(connection, on_secret=redact.learn) as service:
+    async with ImageService.open(connection, on_secret=partial(redact.learn, passing=True)) as service:
         yield service
 
 
@@ -122,25 +123,29 @@ async def remember_verified(
     options: Options,
     result: Verification,
     *,
-    damage_before: int = 0,
+    damage: int | None = None,
     archive: str | None = None,
 ) -> str | None:
     """Tell the archive that it was verified; returns why that cannot be, None where it was. Nothing is raised.
 
-    `damage_before` is what an interrupted verification had found that this one resumed. With an `archive`'s id, no
-    other one is told.
+    `damage` is how much there is in the end, what it found if not given. With an `archive`'s id, no other one is told.
+    Who holds the archive is waited for, but not for long.
     """
     if reason := recording.against(settings.archive.path, result):
         return reason
-    told = recording.verified(options, result, stamp(utc_now()), damage_before=damage_before)
-    try:
+    told = recording.verified(options, result, stamp(utc_now()), damage=damage)
+
+    async def tell() -> str | None:
         async with held(settings, command) as (opened_, journal, _):
             if archive not in {None, opened_.id}:
                 return "another archive lies there now"
             await recording.write_down(opened_, journal, told, result)
+        return None
+
+    try:
+        return await lock.waiting(tell)
     except SyncerError as error:
         return error.message
-    return None
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def recover(disk: Disk, *, clean: bool) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name not in NAMES:
-            path.unlink()
+            path.unlink(missing_ok=True)  # a verification may have made a file for a moment
 
 
 def _complete(disk: Disk, plan: Path) -> None:

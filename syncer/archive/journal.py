@@ -52,7 +52,10 @@ class JournalLine:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place where the chain does not hold: the line, or what was `before` it, is not as it was written."""
+    """A place where the chain does not hold: the line, or what was `before` it, is not as it was written.
+
+    Without a `file`, and with line 0, it is the whole journal: nobody can say which files there are.
+    """
 
     file: str
     line: int
@@ -138,7 +141,12 @@ def read(root: Path) -> Iterator[JournalLine | Break]:
     A last line without its end is what a crash leaves: it counts as not written.
     """
     after, seal = None, GENESIS
-    for path in _files(root / layout.JOURNAL):
+    try:
+        files = _files(root / layout.JOURNAL)
+    except OSError as error:
+        yield Break("", 0, f"the folder cannot be read: {error.strerror}")
+        return
+    for path in files:
         number = 1
         try:
             with path.open("rb") as file:

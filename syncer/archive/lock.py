@@ -3,16 +3,20 @@
 There are two: one is held by whoever writes, for as long as it does; the other by a daemon, for its whole life.
 The kernel keeps the lock and drops it with the process, however that ends, so a stale one cannot exist. The facts in
 the file are for people; if they are still there when the lock is free, its last holder did not end cleanly.
+A copy of an archive brings all these files along. What it cannot bring is the place: writers note it, and a copy, where
+nobody has written yet, is known by a note that names another.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -20,7 +24,14 @@ from syncer.errors import AlreadyRunning
 
 WRITER = "lock"
 DAEMON = "daemon"
-NAMES = frozenset({WRITER, DAEMON})  # of the files that stay in the staging folder
+TOLD = "told"  # what a daemon told last of how it stands
+HOME = "home"  # where the archive lived when it was last opened for writing
+NAMES = frozenset({WRITER, DAEMON, TOLD, HOME})  # of the files that stay in the staging folder
+
+PATIENCE = 2.0  # seconds for which one is waited for who is likely to be quick, …
+PAUSE = 0.05  # … and between two attempts
+
+T = TypeVar("T")
 
 _HELD, _HINT = "another process holds the archive", "wait for it to end, or stop it"
 
@@ -52,11 +63,12 @@ def held(path: Path, *, command: str, since: str, **facts: str) -> Iterator[bool
 def shared(path: Path) -> Iterator[None]:
     """Keep writers out for the block, and write nothing, so that it works on a read-only medium as well.
 
-    Raise `AlreadyRunning` if a writer is at work. Where nobody ever held the lock there is nothing to hold.
+    Raise `AlreadyRunning` if a writer is at work. Where nobody ever held the lock there is nothing to hold, and where
+    we may not open it there is nothing that we can hold.
     """
     try:
         fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         yield
         return
     try:
@@ -67,6 +79,46 @@ def shared(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+async def waiting(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Make an attempt that takes a lock, again while another process has it, for up to `PATIENCE` seconds.
+
+    Who tells a verification to the journal holds the archive for a moment only. Raise `AlreadyRunning` after all.
+    """
+    for _ in range(round(PATIENCE / PAUSE)):
+        with suppress(AlreadyRunning):
+            return await attempt()
+        await asyncio.sleep(PAUSE)
+    return await attempt()
+
+
+def settle(staging: Path) -> None:
+    """Note that the archive with this staging folder lives where it is; whoever settles it holds the lock.
+
+    Where that cannot be noted the archive looks like a copy, which harms nothing.
+    """
+    with suppress(OSError):
+        if not at_home(staging):
+            staged = staging / f"{HOME}.new"
+            staged.write_text(_place(staging), "utf-8")
+            staged.replace(staging / HOME)  # never in place: a copy may share the file by a hard link
+
+
+def at_home(staging: Path) -> bool:
+    """Say whether the archive with this staging folder was last written where it is now, not in another place.
+
+    Raises `OSError` where that cannot be looked at.
+    """
+    try:
+        return (staging / HOME).read_text("utf-8", "replace") == _place(staging)
+    except FileNotFoundError:
+        return False
+
+
+def _place(staging: Path) -> str:
+    """Name the folder on its file system: by the number of that, since a device's may be another after each start."""
+    return f"{os.statvfs(staging).f_fsid:x}:{staging.stat().st_ino}\n"
 
 
 def holder(path: Path) -> dict[str, object] | None:

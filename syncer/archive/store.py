@@ -22,7 +22,7 @@ from syncer.archive import layout
 from syncer.archive.budget import Budget
 from syncer.archive.commit import Staged, carry_out, recover
 from syncer.archive.disk import Disk, in_thread, now, translated
-from syncer.archive.lock import WRITER, held
+from syncer.archive.lock import WRITER, held, settle
 from syncer.archive.mend import mend
 from syncer.archive.places import Places, Present
 from syncer.archive.proof import nothing, prove
@@ -82,6 +82,7 @@ class Archive:
                 staging = root / layout.STAGING
                 staging.mkdir(parents=True, exist_ok=True)
                 clean = stack.enter_context(held(staging / WRITER, command=command, since=layout.stamp(clock())))
+                settle(staging)
                 disk = Disk(root)
                 stack.callback(disk.close)
                 bounds = Bounds(disk, image_bytes=image_bytes, reserve=reserve)

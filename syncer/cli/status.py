@@ -191,7 +191,7 @@ def _verified_as_text(verified: Verifications, now: datetime) -> None:
     told = [f"whole {_found(whole, now)}" if whole else "never as a whole: `syncer verify`"]
     if last and not (whole and whole["verified_at"] == last["verified_at"]):
         part = f"part {last['part']}/{last['parts']}" if last["parts"] > 1 else "look"
-        told.append(f"last {'quick ' * last['quick']}{part} {_found(last, now)}")
+        told.append(f"last {'quick ' * last['quick']}{'resumed ' * last['resumed']}{part} {_found(last, now)}")
     out.print(f"[bold]verified[/]         {'; '.join(told)}")
 
 

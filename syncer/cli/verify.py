@@ -55,7 +55,8 @@ def verify_(
     remote
         Compare with what the service has now instead, metadata and bytes; keeps both versions; needs credentials.
     resume
-        Go on where a verification of this archive (and subset) was interrupted: its pictures are not hashed again.
+        Go on where a verification of this archive (and subset) was interrupted in the last 7 days: its pictures are not
+        hashed again.
     no_record
         Do not write that line. It is left out anyway where the archive is another user's, a copy, or in use.
     json
@@ -112,7 +113,7 @@ def carry_out(
 ) -> int:
     """Run one verification to its exit code and tell how it went."""
     from syncer import app
-    from syncer.cli.resuming import Note, Stop
+    from syncer.cli.resuming import Note, Stop, forget
     from syncer.cli.running import run
     from syncer.operations.repair import Repair, repair
     from syncer.operations.verification import Verification
@@ -122,7 +123,7 @@ def carry_out(
     started = time.monotonic()
     unrecorded: str | None = "not asked for" if not record else "it was stopped"
     note = None if mending or options.quick else Note.of(settings.archive.path, options, os.environ)
-    before = note.read() if note and resume else Stop()
+    before = note.stop_for(settings.archive.path, say) if note and resume else Stop()
     options = replace(options, after=before.reached)
     if before.reached:
         say(f"Going on behind {clean(before.reached)}.")
@@ -133,6 +134,7 @@ def carry_out(
             def see(event: Finding | Progress) -> None:
                 watch(event)
                 if note:
+                    note.see(event)
                     note.save_now_and_then(result, before)
 
             await verify(settings.archive.path, options, see, result)
@@ -146,7 +148,8 @@ def carry_out(
         with watching(json=json) as watch:
             found = await look(watch)
         if record:
-            unrecorded = await app.remember_verified(settings, "verify", options, result, damage_before=before.damage)
+            damage = mended.damage if mending else result.damage + before.damage
+            unrecorded = await app.remember_verified(settings, "verify", options, result, damage=damage)
         return found
 
     code = run(work(), stopping="[bold]Stopping:[/] what was put back stays.")
@@ -159,6 +162,8 @@ def carry_out(
         say("  [bold]→[/] `syncer verify --resume` goes on from here")
     elif note:
         note.drop()
+    if mending and mended.mended:
+        forget(settings.archive.path, os.environ)
     if before.damage:
         say(f"[bold red]Before it was interrupted[/] it had found damage ({before.damage:,}): verify without --resume.")
     if mending and result.damage:

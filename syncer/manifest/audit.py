@@ -3,7 +3,8 @@
 `Audit` is a second manifest, made for the moment from journal and sidecars, in a temporary database that SQLite keeps
 on disk once it outgrows its cache, so that memory stays flat. The one to judge is attached read-only beside it. The
 integrity check of SQLite does not see a bit that changed inside a value; comparing every value with the one that the
-archive tells does. What the archive does not tell, the statistics of runs, is only checked for integrity.
+archive tells does. What the archive does not tell, the statistics of runs, is checked for integrity, and compared with
+the manifest's copy as far as both tell it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Database
 
-from syncer.errors import SyncerError
+from syncer.errors import ArchiveUnwritable
 from syncer.manifest import schema
 from syncer.manifest.faults import translated
 from syncer.manifest.manifest import Manifest
@@ -29,6 +30,7 @@ from syncer.manifest.rows import SELECT_REVISION
 from syncer.model import Revision
 
 PAGE = 2000  # rows at a time
+WAYS = slice(18, 20)  # of the header: how it is written and read, 1 with a rollback journal, 2 with a log
 
 # The tables that journal and sidecars tell all of, each with its key.
 TOLD = {
@@ -89,15 +91,20 @@ class Audit(Manifest):
     async def attach(self, path: Path, name: str) -> list[str]:
         """Put a manifest beside this one, as `live` or `copy`, and check it; returns what is wrong with it.
 
-        One of before `schema.COMPARABLE` is checked, but not `attached`: its rows cannot be compared.
+        One of before `schema.COMPARABLE` is checked, but not `attached`: its rows cannot be compared. Raises
+        `ConfigError` for one that a newer syncer made, `PermissionError` for one that we may not read: that is nothing
+        against it.
         """
 
         def work() -> list[str]:
             with translated():
+                head = _head(path)
                 self._db.execute(f"attach database ? as {name}", [_address(path, self._stack)])
+                if misstated := schema.misstated(self._db, name):
+                    return [misstated]
+                if head[WAYS] not in {b"\1\1", b"\2\2"}:
+                    return ["its header names no way of writing it"]
                 (version,) = self._db.execute(f"pragma {name}.user_version").fetchone()
-                if not 1 <= version <= schema.VERSION:
-                    return [f"its version is {version}, and 1 to {schema.VERSION} are understood"]
                 verdicts = [str(row[0]) for row in self._db.execute(f"pragma {name}.integrity_check(10)")]
                 problems = [] if verdicts == ["ok"] else verdicts
                 if version >= schema.COMPARABLE:
@@ -108,21 +115,27 @@ class Audit(Manifest):
 
         try:
             problems = await self._call(work)
-        except SyncerError as error:
+        except ArchiveUnwritable as error:
             problems = [str(error.facts.get("sqlite") or error)]
+        except PermissionError:
+            raise
+        except OSError as error:
+            problems = [f"it cannot be read: {error.strerror}"]
         except UnicodeDecodeError:  # a name in the schema
             problems = ["the schema cannot be read"]
         return problems
 
     def _schema(self, other: str) -> Iterator[str]:
-        there = dict(self._db.execute(f"select name, sql from {other}.sqlite_master"))  # noqa: S608  our own name
-        ours = "select name, tbl_name, sql from main.sqlite_master where type in ('table', 'index')"
-        for name, table, sql in self._db.execute(ours):
+        columns = "name, type, tbl_name, sql"
+        there = {name: made for name, *made in self._db.execute(f"select {columns} from {other}.sqlite_master")}  # noqa: S608  our own names
+        ours = f"select {columns} from main.sqlite_master where type in ('table', 'index')"  # noqa: S608  our own names
+        for name, *made in self._db.execute(ours):
+            _, table, _ = made
             if not self._knows(other, table):
                 continue
             if name not in there:
                 yield f"{name} is missing"
-            elif there[name] != sql:
+            elif there[name] != made:
                 yield f"{name} is not defined as it was made"
 
     def _knows(self, name: str, table: str) -> bool:
@@ -190,7 +203,8 @@ class Audit(Manifest):
 
         def work() -> list[Difference]:
             tables = [table for table in TOLD if self._knows(name, table)] if trusted else ["images", "revisions"]
-            return [found for table in tables for found in self._differences(name, table, trusted=trusted)]
+            told = [found for table in tables for found in self._differences(name, table, trusted=trusted)]
+            return told + list(self._unlike_runs())
 
         return await self._call(work)
 
@@ -199,7 +213,7 @@ class Audit(Manifest):
         ignored = {"seal", *(() if trusted else BY_JOURNAL)}
         columns = [column for column in self._db.table(table).columns_dict if column not in {*key, *ignored}]
         same = " and ".join(f"l.{column} = s.{column}" for column in key)
-        named = " || ".join(f"case when l.{one} is s.{one} then '' else ' {one}' end" for one in columns) or "''"
+        named = _named(columns)
         looked_into = {
             "images": "part({0}.workspace_id, {0}.image_id) and not exists (select 1 from"
             " doubts d where d.workspace_id = {0}.workspace_id and d.image_id = {0}.image_id)",
@@ -223,6 +237,36 @@ class Audit(Manifest):
                     detail = "it is missing"
                 yield Difference(table, tuple(found), detail)
 
+    def _unlike_runs(self) -> Iterator[Difference]:
+        """Compare what only manifest and copy tell, as far as both do: one of the two is wrong where they differ.
+
+        A manifest that was made anew counts its runs anew: those are others, with the same numbers.
+        """
+        if not {"live", "copy"} <= self.attached:
+            return
+        named = _named([column for column in self._db.table("runs").columns_dict if column != "id"])
+        same = "l.id = s.id and (l.run is s.run or l.started is s.started)"
+        sql = f"select l.id, {named} as named from live.runs l join copy.runs s on {same} where named <> ''"  # noqa: S608  our own names
+        for number, text in self._db.execute(sql):
+            yield Difference("runs", (number,), f"the manifest and its copy do not tell the same:{text}")
+
+
+def refuse_newer(path: Path) -> None:
+    """Raise `ConfigError` for a manifest that a newer syncer made; one that is missing or cannot be read passes.
+
+    Raises `OSError`.
+    """
+    if not path.exists() or not path.stat().st_size:  # SQLite would remove the log of an empty one
+        return
+    with ExitStack() as stack, suppress(sqlite3.Error):
+        connection = stack.enter_context(closing(sqlite3.connect(_address(path, stack), uri=True)))
+        schema.misstated(Database(connection, execute_plugins=False))
+
+
+def _named(columns: Iterable[str]) -> str:
+    """Write the SQL that names the columns in which `l` and `s` differ, each behind a space."""
+    return " || ".join(f"case when l.{one} is s.{one} then '' else ' {one}' end" for one in columns) or "''"
+
 
 def _scratch(part: Callable[[str, str], bool]) -> Database:
     with translated():
@@ -240,6 +284,15 @@ def _scratch(part: Callable[[str, str], bool]) -> Database:
             " primary key (workspace_id, image_id, revision))"
         )
         return db
+
+
+def _head(path: Path) -> bytes:
+    """Read the first bytes of a manifest. Raises `OSError` where SQLite, too, could not read it or its log."""
+    head = b""
+    for file in (path.with_name(f"{path.name}-wal"), path):
+        with suppress(FileNotFoundError), file.open("rb") as opened:
+            head = opened.read(WAYS.stop)
+    return head
 
 
 def _address(path: Path, stack: ExitStack) -> str:

@@ -33,7 +33,8 @@ class Verifications:
     """What is known of verifications; None where there was none.
 
     `whole` speaks of every byte: since `verified_at` each of `parts` parts has been hashed (1: all at once), and the
-    last look at each found `damage` in all. `last` is the row of the last one, whatever it looked at.
+    last look at each found `damage` in all. One that was resumed tells of damage, and not of a time: it does not say
+    when its first pictures were hashed. `last` is the row of the last one, whatever it looked at.
     """
 
     whole: Row | None
@@ -61,6 +62,11 @@ class Reader:
                 yield cls(db)
             finally:
                 db.close()
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the manifest is of our own version, so that opening it for writing migrates nothing."""
+        return schema.version(self._db) == schema.VERSION
 
     def workspaces(self) -> list[Row]:
         """Return what each workspace holds, with the last run and the last complete full and quick ones."""
@@ -148,9 +154,14 @@ group by workspace_id
 """  # SQLite takes `complete` from the row with the highest id
 
 _ALL_VERIFIED = """
-select min(verified_at) as verified_at, parts, sum(damage) as damage from (
-  select part, parts, damage, max(verified_at) as verified_at from verifications where not quick group by parts, part
+select min(hashed_at) as verified_at, parts, sum(damage) as damage from (
+  select part, parts, damage, max(verified_at), (
+    select max(verified_at) from verifications
+    where part = looks.part and parts = looks.parts and not quick and not resumed
+  ) as hashed_at
+  from verifications as looks where not quick group by parts, part
 )
+where hashed_at is not null
 group by parts having count(*) = parts order by 1 desc limit 1
 """  # SQLite takes `damage` from the row with the latest time
 

@@ -150,6 +150,8 @@ def m003_verifications(db: Database) -> None:
     )
 
 
+STEPS = (m001_first_tables, m002_losses_and_the_journals_seal, m003_verifications)
+NAMES = tuple(step.__name__ for step in STEPS)
 VERSION = 3  # one a migration; a test holds the two together
 COMPARABLE = 2  # from this one on, what is there can be compared with what the archive tells
 SINCE = {"verifications": 3}  # the tables that a comparable version may lack, and the version that brought them
@@ -159,10 +161,32 @@ def version(db: Database) -> int:
     """Return the version of a manifest, 0 for a new one. Raises `ConfigError` for one that is newer than we are."""
     (found,) = db.execute("pragma user_version").fetchone()
     if found > VERSION:
-        raise ConfigError(
-            "the manifest was written by a newer syncer",
-            hint="install the newest syncer; the archive itself can be read without any",
-            version=found,
-            understood=VERSION,
-        )
+        raise _newer(found)
     return int(found)
+
+
+def misstated(db: Database, of: str = "main") -> str | None:
+    """Hold a manifest's version against its own record of migrations; returns how they differ, None where they agree.
+
+    `of` is its name in the connection. Raises `ConfigError` for one that a newer syncer made, which records what we do
+    not know: a version above ours beside a record of ours is a bit that flipped. Raises `sqlite3.Error`.
+    """
+    (found,) = db.execute(f"pragma {of}.user_version").fetchone()
+    if found < 1:
+        return f"its version is {found}, and 1 to {VERSION} are understood"
+    sql = f"select name from {of}.{MIGRATIONS.migrations_table} where migration_set = ? order by rowid"  # noqa: S608  our own names
+    recorded = tuple(name for (name,) in db.execute(sql, [MIGRATIONS.name]))
+    if found > VERSION and recorded != NAMES[: len(recorded)]:
+        raise _newer(found)
+    if found > VERSION or recorded != NAMES[:found]:
+        return f"its version is {found}, and its record of migrations is of another one"
+    return None
+
+
+def _newer(found: int) -> ConfigError:
+    return ConfigError(
+        "the manifest was written by a newer syncer",
+        hint="install the newest syncer; the archive itself can be read without any",
+        version=found,
+        understood=VERSION,
+    )

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from syncer.errors import ConfigError
+from syncer.errors import ConfigError, Damaged
 from syncer.model import Content
 
 STRONG = ("sha256", "md5")  # crc32c tells damage, not one picture from another
@@ -35,6 +35,7 @@ class LocalCopies:
 
     def __init__(self, by_size: dict[int, list[Path]]) -> None:
         self._by_size = by_size
+        self._failed: set[Path] = set()  # that could be hashed and then not be read
         self.used = 0
         self.saved = 0
 
@@ -58,16 +59,32 @@ class LocalCopies:
         return sum(map(len, self._by_size.values()))
 
     async def match(self, content: Content) -> Match | None:
-        """Find a file with the size and the hash that the answer's head states; None where it states no strong one."""
+        """Find a file with the size and the hash that the answer's head states; None where it states no strong one.
+
+        Reading its content raises `Damaged` where the file is gone meanwhile; it is not offered again.
+        """
         algorithm = next((name for name in STRONG if name in content.digests), None)
         if algorithm is None or content.length is None:
             return None
         for path in self._by_size.get(content.length, ()):
+            if path in self._failed:
+                continue
             if await asyncio.to_thread(_digest, path, algorithm) == content.digests[algorithm]:
-                self.used += 1
-                self.saved += content.length
-                return Match(path, replace(content, chunks=_chunks(path)))
+                return Match(path, replace(content, chunks=self._chunks(path)))
         return None
+
+    async def _chunks(self, path: Path) -> AsyncIterator[bytes]:
+        size = 0
+        try:
+            with path.open("rb") as file:
+                while block := await asyncio.to_thread(file.read, BLOCK):
+                    size += len(block)
+                    yield block
+        except OSError as error:
+            self._failed.add(path)
+            raise Damaged("the local file cannot be read any more", reason=error.strerror) from error
+        self.used += 1
+        self.saved += size
 
 
 def _refuse(error: OSError) -> None:
@@ -80,9 +97,3 @@ def _digest(path: Path, algorithm: str) -> bytes:
             return hashlib.file_digest(file, algorithm).digest()
     except OSError:  # gone or locked meanwhile: then it is downloaded
         return b""
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while block := await asyncio.to_thread(file.read, BLOCK):
-            yield block

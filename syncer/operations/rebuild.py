@@ -21,8 +21,8 @@ from syncer.archive import journal, layout, sidecar
 from syncer.archive.disk import fsync, holds, in_thread, translated
 from syncer.archive.journal import Break, Journal, JournalLine
 from syncer.archive.store import Archive
-from syncer.errors import Damaged, SafetyStop, UnexpectedAnswer
-from syncer.manifest.audit import Audit, Expected
+from syncer.errors import ArchiveUnwritable, Damaged, SafetyStop, UnexpectedAnswer
+from syncer.manifest.audit import Audit, Expected, refuse_newer
 from syncer.manifest.manifest import Manifest
 from syncer.model import Change, Finding, Found, Harm, Hole, Introduced
 from syncer.operations import tree
@@ -45,7 +45,10 @@ class Rebuilt:
 
 
 async def rebuild(archive: Archive, journal_: Journal, run: str, watch: Watch, result: Rebuilt) -> None:
-    """Rebuild the manifest of an archive that is held. Raises `SafetyStop` where that would lose something."""
+    """Rebuild the manifest of an archive that is held. Raises `SafetyStop` where that would lose something.
+
+    Raises `ConfigError` where a newer syncer made the manifest or its copy: it may know more than we can tell.
+    """
     root, archive_id = archive.root, archive.id
     if archive_id is None:
         raise SafetyStop(
@@ -55,6 +58,8 @@ async def rebuild(archive: Archive, journal_: Journal, run: str, watch: Watch, r
         )
     fresh, old = root / tree.FRESH, root / tree.MANIFEST
     with translated(root):
+        for known in (old, root / tree.COPY):
+            await in_thread(refuse_newer, known)
         for leftover in root.glob(f"{tree.FRESH}*"):
             leftover.unlink()
     async with Manifest.open(fresh) as manifest, Audit.begin(Part()) as told:
@@ -131,6 +136,8 @@ class _Replay:
                 if isinstance(fact, Made):
                     await self._manifest.bind(fact.archive, fact.created)
                 elif isinstance(fact, Break):
+                    if not fact.file:  # to go on would be to forget all that it tells
+                        raise ArchiveUnwritable("the journal cannot be read", reason=fact.reason)
                     self._broken = True
                     path = f"{layout.JOURNAL}/{fact.file}"
                     self._problem(Finding(Harm.CHAIN, path, f"line {fact.line}: {fact.reason}"))

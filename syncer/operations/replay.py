@@ -14,6 +14,7 @@ from posixpath import basename
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from syncer.archive import journal, layout, sidecar
 from syncer.archive.disk import in_thread
@@ -25,6 +26,8 @@ from syncer.operations.chronicle import Kept, Made, Told, digest, told
 from syncer.service.wire import decode_image
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 BATCH = 512
 
@@ -88,12 +91,19 @@ def understood(line: JournalLine) -> Told | Break | None:
 
 
 async def catch_up(root: Path, manifest: Manifest, end: str) -> int:
-    """Tell the manifest what the journal, whose last line is `end`, holds beyond it; returns how much that was."""
+    """Tell the manifest what the journal, whose last line is `end`, holds beyond it; returns how much that was.
+
+    Where the line that the manifest is written up to is not there, nothing is known to lie beyond it.
+    """
     seal = (await manifest.bound()).get("seal")
     if seal is None or seal == end:
         return 0
     caught = 0
-    changes = _changes(root, _behind(journal.read(root), seal))
+    lines = (line for line in journal.read(root) if isinstance(line, JournalLine))
+    if seal != journal.GENESIS and not await in_thread(any, (line.seal == seal for line in lines)):
+        log.warning("manifest.seal_unmet", hint="the journal's end is missing, or the manifest is of another journal")
+        return 0
+    changes = _changes(root, lines)
     while batch := await in_thread(take, changes, BATCH):
         await manifest.record([change for change, _ in batch if change is not None], batch[-1][1])
         caught += sum(change is not None for change, _ in batch)
@@ -103,15 +113,6 @@ async def catch_up(root: Path, manifest: Manifest, end: str) -> int:
 def take(iterator: Iterator[T], count: int) -> list[T]:
     """Take the next few of an iterator: a piece of work for a thread."""
     return list(islice(iterator, count))
-
-
-def _behind(lines: Iterable[JournalLine | Break], seal: str) -> Iterator[JournalLine]:
-    met = seal == journal.GENESIS
-    for line in lines:
-        if isinstance(line, JournalLine):
-            if met:
-                yield line
-            met = met or line.seal == seal
 
 
 def _changes(root: Path, lines: Iterable[JournalLine]) -> Iterator[tuple[Change | None, str]]:

@@ -57,6 +57,8 @@ class Verification:
     lines: int = 0
     bytes: int = 0
     reached: str = ""  # every picture up to this path has been hashed
+    seal: str = ""  # of the journal's last line
+    sealed: bool = True  # False: the line up to which the manifest is written was not met in the journal
     found: Counter[Harm] = field(default_factory=Counter)
 
     @property

@@ -39,7 +39,6 @@ class Records:
         self._copy: dict[str, str | None] = {}  # what the copy says of it
         self._copy_met = False  # whether the copy's mark into the journal was met
         self._made: Made | None = None
-        self._sealed = True  # whether the manifest's mark into the journal was met
         self._trusted = False  # whether the journal may speak against the manifest
 
     async def gather(self) -> None:
@@ -115,6 +114,7 @@ class Records:
                 # That somebody has looked is no change that anybody waits for.
                 behind += not learning and fact is not None and not isinstance(fact, Made | Verified)
                 if isinstance(line, JournalLine):
+                    self._result.seal = line.seal
                     if line.seal == self._copy.get("seal"):
                         self._copy_met = True
                         if learning:  # else what is told since then is not in the audit
@@ -125,7 +125,7 @@ class Records:
             await self._audit.expect(files)
             await self._audit.record(changes)
             self._look.watch(Progress("journal", self._result.lines, None, self._result.bytes))
-        self._sealed = open_end or not learning
+        self._result.sealed = open_end or not learning
         if behind and LIVE in self._audit.attached:
             self._look.find(
                 Harm.BEHIND, tree.MANIFEST, f"the journal tells of {behind} changes more; the next backup takes them up"
@@ -189,14 +189,16 @@ class Records:
         intact = not self._result.found[Harm.CHAIN]
         if LIVE not in self._audit.attached:
             return intact
-        if intact and self._sealed:
+        if intact and self._result.sealed:
             return True
         untold = await self._audit.untold()
         if intact and untold:
-            detail = f"its end is missing: the manifest knows of {untold} revisions more"
+            detail = f"its end is missing, or {tree.MANIFEST} is of another journal: it knows {untold} revisions more"
             self._look.find(Harm.CHAIN, layout.JOURNAL, detail)
         elif intact:
-            self._look.find(Harm.MANIFEST, tree.MANIFEST, "it was written after a line that the journal does not hold")
+            lacking = f"it was written after a line that {layout.JOURNAL}/ lacks"
+            detail = f"{lacking}: the journal's end is missing, or the manifest is of another journal"
+            self._look.find(Harm.MANIFEST, tree.MANIFEST, detail)
         return False
 
     async def _at_rows(self, name: str, path: str, *, trusted: bool) -> None:

@@ -84,6 +84,6 @@ def remembered(revision: Revision) -> Entry:
 
 
 def tree(root: Path) -> list[str]:
-    """List all files of an archive but the lock."""
+    """List all files of an archive but the lock and the note of where it lives."""
     files = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    return sorted(path for path in files if path != ".staging/lock")
+    return sorted(path for path in files if path not in {".staging/lock", ".staging/home"})

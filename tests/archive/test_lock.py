@@ -1,6 +1,7 @@
 """`lock`: one process at a time, and the second is told who the first is."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 from archive_parts import opened
 
-from syncer.archive.lock import DAEMON, WRITER, held, shared
+from syncer.archive.lock import DAEMON, WRITER, at_home, held, settle, shared
 from syncer.archive.lock import holder as told_by
 from syncer.errors import AlreadyRunning
 
@@ -150,3 +151,43 @@ def test_readers_keep_writers_out_and_not_each_other(tmp_path):
         assert told_by(path) is None
         with pytest.raises(AlreadyRunning), held(path, command="backup", since="now"):
             pass
+
+
+def test_a_lock_that_we_may_not_open_is_nothing_to_hold(tmp_path):
+    """Who may read the archive may verify it, whatever is with its staging folder."""
+    (tmp_path / "lock").touch(mode=0)
+    as_root = os.geteuid() == 0
+    if as_root:
+        os.seteuid(65534)  # root may open everything
+    try:
+        with pytest.raises(PermissionError):
+            os.open(tmp_path / "lock", os.O_RDONLY)
+        with shared(tmp_path / "lock"):
+            pass
+    finally:
+        if as_root:
+            os.seteuid(0)
+
+
+async def test_an_archive_knows_its_home_and_a_copy_is_not_it(tmp_path):
+    """Also one of hard links; writing there makes it its own home, and leaves the first one's as it is."""
+    first, copy, linked = (tmp_path / name / ".staging" for name in ("first", "copy", "linked"))
+    async with opened(tmp_path / "first"):
+        pass
+    shutil.copytree(first, copy)
+    shutil.copytree(first, linked, copy_function=os.link)
+    assert [at_home(one) for one in (first, copy, linked)] == [True, False, False]
+
+    async with opened(tmp_path / "linked"):
+        assert at_home(linked)
+
+    assert [at_home(one) for one in (first, copy, linked)] == [True, False, True]
+    (tmp_path / "first").rename(tmp_path / "moved")
+    assert at_home(tmp_path / "moved" / ".staging")
+
+
+def test_a_home_that_cannot_be_noted_is_no_reason_to_stop(tmp_path):
+    """The archive looks like a copy then."""
+    (tmp_path / "home.new").mkdir()
+    settle(tmp_path)
+    assert not at_home(tmp_path)

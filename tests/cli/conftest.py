@@ -13,6 +13,7 @@ from cli_parts import Ran, Syncer, served
 from logs import logging_as_before
 from support import CANARY, back_up, configure, settings_of
 
+from syncer.archive.lock import settle
 from syncer.cli.main import run
 from syncer.simulator import faults
 from syncer.simulator.server import Options, Simulator
@@ -82,6 +83,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archive(week: Path, tmp_path: Path) -> Path:
     """A copy of that folder, to look at and to spoil; returns its configuration."""
     shutil.copytree(week, tmp_path, dirs_exist_ok=True)
+    settle(tmp_path / "archive" / ".staging")  # it is the archive for the test, not a copy of it
     config = tmp_path / "syncer.toml"
     config.write_text(config.read_text().replace(str(week), str(tmp_path)))
     return config

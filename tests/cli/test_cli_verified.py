@@ -14,9 +14,11 @@ from cli_parts import Syncer
 from support import rows
 
 from syncer.archive import journal
+from syncer.archive import lock as lock_room
 from syncer.archive.journal import JournalLine
 from syncer.cli.resuming import Note, Stop
-from syncer.operations.verification import Options, Verification
+from syncer.operations import recording
+from syncer.operations.verification import Options, Part, Verification
 from syncer.simulator.server import Simulator
 
 
@@ -81,17 +83,19 @@ def test_an_auditor_leaves_nothing_behind(syncer: Syncer, archive: Path):
 def test_what_is_in_the_way_is_said_and_changes_nothing(
     syncer: Syncer, archive: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ):
-    """In one line; the exit code stays, nobody is waited for, and nothing is written."""
+    """In one line; the exit code stays, nobody is waited for for long, and nothing is written."""
     folder = archive.parent / "archive"
     lock = (folder / ".staging" / "lock").open("rb")
     match way:
         case "read":
             fcntl.flock(lock, fcntl.LOCK_SH)
+            monkeypatch.setattr(lock_room, "PATIENCE", 0)
         case "owned by another":
-            owner = (folder / "journal").stat().st_uid
-            monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+            other = (folder / "journal").stat().st_uid + 1
+            monkeypatch.setattr(os, "geteuid", lambda: other)
+            monkeypatch.setattr(recording, "owner", lambda _: other)
         case "copied":
-            (folder / ".staging" / "lock").unlink()
+            (folder / ".staging" / "home").unlink()
         case "read-only":
             monkeypatch.setattr(os, "access", lambda *_: False)
     before = stamps(archive)
@@ -104,17 +108,16 @@ def test_what_is_in_the_way_is_said_and_changes_nothing(
     assert stamps(archive) == before
 
 
-def test_a_broken_chain_is_evidence(syncer: Syncer, archive: Path):
-    """Nothing is appended to it."""
+def test_a_broken_chain_shows(syncer: Syncer, archive: Path):
+    """Also to those who only ask for the status."""
     last = max((archive.parent / "archive" / "journal").iterdir())
     last.write_bytes(last.read_bytes().replace(b'"n":0', b'"n":1', 1))
-    before = stamps(archive)
 
-    ran = syncer("verify")
+    ran = syncer("verify", "--json")
 
-    assert ran.code == 4
-    assert "the journal is damaged" in ran.err
-    assert stamps(archive) == before
+    assert (ran.code, ran.summary["recorded"]) == (4, True)
+    assert "damage found" in syncer("status").out
+    assert syncer("status", "--json").summary["verified"]["whole"]["damage"] == ran.summary["damage"]
 
 
 def test_one_that_goes_on_says_so(syncer: Syncer, archive: Path, tmp_path: Path):
@@ -130,15 +133,49 @@ def test_one_that_goes_on_says_so(syncer: Syncer, archive: Path, tmp_path: Path)
     assert (facts["resumed"], facts["damage"], facts["findings"]) == (True, 2, {})
 
 
-def test_a_repair_is_remembered_with_what_it_found(syncer: Syncer, sim: Simulator, config: Path):
-    """The verification that it begins with found damage; the next one tells that it is gone."""
+def test_a_repair_is_remembered_with_what_it_left(syncer: Syncer, sim: Simulator, config: Path):
+    """What was found and put back is told by its kind, and is no damage any more; what could not be is."""
     assert syncer("backup").code == 0
     damage(config)
 
     assert syncer("verify", "--repair").code == 0
-    assert syncer("verify").code == 0
+    assert "no damage" in syncer("status").out
+    damage(config)
+    (config.parent / "archive" / "stray.txt").write_text("mine")
+    assert syncer("verify", "--repair").code == 4
 
-    assert [one["damage"] for one in told(config)] == [1, 0]
+    assert [(one["damage"], one["findings"]) for one in told(config)] == [
+        (0, {"corrupt": 1}),
+        (1, {"corrupt": 1, "stray": 1}),
+    ]
+
+
+def test_a_repair_leaves_nothing_to_go_on_with(syncer: Syncer, sim: Simulator, config: Path):
+    """The damage that an interrupted verification counted may be mended now, in whichever part it was."""
+    state = {"XDG_STATE_HOME": str(config.parent / "state")}
+    assert syncer("backup").code == 0
+    damage(config)
+    for part in (Part(), Part(2, 3)):
+        interrupted = Note.of(config.parent / "archive", Options(part=part), state)
+        interrupted.save(Verification(reached="a"), Stop(damage=1))
+
+    assert syncer("verify", "--repair", env=state).code == 0
+
+    assert list((config.parent / "state" / "syncer").iterdir()) == []
+
+
+def test_an_old_note_is_not_gone_on_with(syncer: Syncer, archive: Path, tmp_path: Path):
+    """All is hashed again, and said so."""
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    folder = archive.parent / "archive"
+    last = max(str(row["path"]) for row in rows(folder, "revisions"))
+    Note.of(folder, Options(), state).save(Verification(reached=last), Stop(damage=2, begun="2026-01-01T00:00:00Z"))
+
+    ran = syncer("verify", "--resume", "--json", env=state)
+
+    assert (ran.code, ran.summary["damage_before"]) == (0, 0)
+    assert "more than 7 days ago" in ran.err
+    assert told(archive)[0]["resumed"] is False
 
 
 def test_a_comparison_is_no_verification(syncer: Syncer, sim: Simulator, config: Path):

@@ -10,6 +10,7 @@ import pytest
 from cli_parts import Syncer
 from support import configure, rows
 
+from syncer.archive import lock as lock_room
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
 
@@ -70,8 +71,9 @@ def test_nonsense_is_usage(syncer: Syncer, archive: Path, option: tuple[str, str
     assert "for example" in ran.err
 
 
-def test_exit_codes_of_what_is_in_the_way(syncer: Syncer, archive: Path):
+def test_exit_codes_of_what_is_in_the_way(syncer: Syncer, archive: Path, monkeypatch: pytest.MonkeyPatch):
     """6 while a backup holds the archive, 5 where there is no archive."""
+    monkeypatch.setattr(lock_room, "PATIENCE", 0)
     folder = archive.parent / "archive"
     with (folder / ".staging" / "lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

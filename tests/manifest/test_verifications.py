@@ -15,9 +15,11 @@ from syncer.manifest.reader import Reader, Verifications
 from syncer.model import Gone, Verified
 
 
-def looked(day: int, part: int = 1, parts: int = 1, *, damage: int = 0, quick: bool = False) -> Verified:
+def looked(
+    day: int, part: int = 1, parts: int = 1, *, damage: int = 0, quick: bool = False, resumed: bool = False
+) -> Verified:
     at = f"2026-11-{day:02}T03:00:00.000Z"
-    return Verified(part, parts, quick, False, 9, 900, damage, {"corrupt": damage} if damage else {}, at)
+    return Verified(part, parts, quick, resumed, 9, 900, damage, {"corrupt": damage} if damage else {}, at)
 
 
 async def told(path: Path, *verified: Verified) -> Verifications:
@@ -52,6 +54,15 @@ async def test_all_parts_together_are_the_whole(tmp_path: Path):
     found = await told(tmp_path / "m.db", looked(7, 3, 3, damage=4), looked(7, 4, 5), looked(1))
 
     assert found.whole == {"verified_at": "2026-11-07T03:00:00.000Z", "parts": 3, "damage": 4}
+
+
+async def test_what_was_resumed_is_not_the_whole_as_of_now(tmp_path: Path):
+    """Nobody knows from it when its first pictures were hashed; the damage that it found counts."""
+    assert (await told(tmp_path / "m.db", looked(1, resumed=True))).whole is None
+
+    found = await told(tmp_path / "m.db", looked(2), looked(9, damage=3, resumed=True))
+
+    assert found.whole == {"verified_at": "2026-11-02T03:00:00.000Z", "parts": 1, "damage": 3}
 
 
 @pytest.mark.parametrize("row", range(2))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support import CANARY, back_up, configure, settings_of
 
+from syncer.archive.lock import settle
 from syncer.simulator import faults
 from syncer.simulator.server import Options, Simulator
 
@@ -39,4 +40,6 @@ def _history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def archive(_history: Path, tmp_path: Path) -> Path:
     """A workspace with all that can happen to an image: changed, reworded, deleted, returned, owed."""
-    return Path(shutil.copytree(_history, tmp_path / "archive"))
+    archive = Path(shutil.copytree(_history, tmp_path / "archive"))
+    settle(archive / ".staging")  # it is the archive for the test, not a copy of it
+    return archive

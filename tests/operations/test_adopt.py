@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from support import pictures, rows
 
 from syncer import app
 from syncer.errors import ConfigError
+from syncer.operations import adopt as local
 from syncer.operations.adopt import LocalCopies
 from syncer.operations.backup import Backup, backup
 from syncer.operations.passes import Options
@@ -59,6 +61,40 @@ async def test_without_a_hash_from_the_service_everything_is_downloaded(
 
     assert result.complete
     assert copies.used == 0
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.unlink() or path.mkdir()])
+async def test_a_file_that_fails_between_hash_and_copy_costs_no_image(
+    sim: Simulator,
+    shelf: str,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], object],
+):
+    """It is passed over from then on, whatever its hash was, and the image is downloaded."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    held = sim.workspaces[shelf]
+    file = folder / "a"
+    file.write_bytes(held[held.ids[0]].body)
+    hashed: dict[Path, bytes] = {}
+
+    def digest(path: Path, algorithm: str) -> bytes:
+        if path not in hashed:
+            hashed[path] = whole(path, algorithm)
+            spoil(path)
+        return hashed[path]
+
+    whole = local._digest
+    monkeypatch.setattr(local, "_digest", digest)
+
+    result, copies = await adopt(settings, folder)
+
+    assert hashed
+    assert result.complete
+    assert (copies.used, copies.saved) == (0, 0)
+    assert sorted(pictures(settings.archive.path).values()) == sorted(held[image].body for image in held.ids)
 
 
 def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path):

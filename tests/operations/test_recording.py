@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from logs import logging_as_before
+from structlog.testing import capture_logs
 from support import back_up, rows
-from verifying import events, recorded, settings_for, verified
+from verifying import Found, events, recorded, settings_for, verified
 
 from syncer import app
+from syncer.archive import journal as journal_room
+from syncer.archive import lock
+from syncer.archive.journal import JournalLine
 from syncer.errors import AlreadyRunning
 from syncer.model import Harm
 from syncer.operations import recording
@@ -68,7 +75,7 @@ def test_what_an_interrupted_one_had_found_counts(archive: Path):
     result = Verification()
     result.found[Harm.UNRECORDED] = 3
 
-    told = recording.verified(Options(after="w/x.png"), result, "2026-11-22T00:00:00.000Z", damage_before=2)
+    told = recording.verified(Options(after="w/x.png"), result, "2026-11-22T00:00:00.000Z", damage=2)
 
     assert (told.resumed, told.damage, told.findings) == (True, 2, {"unrecorded": 3})
 
@@ -149,8 +156,23 @@ def without_journal(archive: Path) -> None:
     (archive / "journal").rename(archive.parent / "journal")
 
 
-def copied(archive: Path) -> None:
+def torn(archive: Path) -> None:
+    last = max((archive / "journal").iterdir())
+    last.write_bytes(b"".join(last.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def unlocked(archive: Path) -> None:
     (archive / ".staging" / "lock").unlink()
+
+
+def unsettled(archive: Path) -> None:
+    (archive / ".staging" / "home").unlink()
+
+
+def moved(archive: Path) -> None:
+    shutil.copytree(archive / ".staging", archive / "copied")
+    shutil.rmtree(archive / ".staging")
+    (archive / "copied").rename(archive / ".staging")
 
 
 def killed(archive: Path) -> None:
@@ -160,14 +182,16 @@ def killed(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (broken, "the journal is damaged"),
+        (torn, "the journal's end is missing"),
         (without_journal, "no journal"),
-        (copied, "a copy"),
+        (unlocked, "a copy"),
+        (unsettled, "a copy"),
+        (moved, "a copy"),
         (killed, "did not end in peace"),
     ],
 )
 async def test_what_speaks_against_it(archive: Path, make: Callable[[Path], None], why: str):
-    """Evidence is not added to, a copy stays a copy, and what a crash left waits for a backup: said in plain words."""
+    """What may be missing stays so, a copy stays a copy, what a crash left waits for a backup: said in plain words."""
     make(archive)
 
     reason = recording.against(archive, (await verified(archive)).result)
@@ -179,10 +203,32 @@ async def test_what_speaks_against_it(archive: Path, make: Callable[[Path], None
 async def test_another_users_archive_is_left_alone(archive: Path, monkeypatch: pytest.MonkeyPatch):
     """A root operator's line would be a file that the service's own user cannot read."""
     result = (await verified(archive)).result
+    other = (archive / "journal").stat().st_uid + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    monkeypatch.setattr(recording, "owner", lambda _: other)
+
+    assert recording.against(archive, result) == "the archive belongs to another user"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+async def test_root_leaves_the_services_archive_alone(archive: Path):
+    """As above, with a real owner; and trying it leaves no trace."""
+    result = (await verified(archive)).result
+    os.chown(archive / "journal", 12345, 12345)
+    before = {path: path.stat().st_mtime_ns for path in archive.rglob("*")}
+
+    assert recording.against(archive, result) == "the archive belongs to another user"
+    assert {path: path.stat().st_mtime_ns for path in archive.rglob("*")} == before
+
+
+async def test_a_share_that_gives_all_files_one_owner_is_ours(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    """What counts is whose our line would be, not who we are."""
     owner = (archive / "journal").stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
 
-    assert recording.against(archive, result) == "the archive belongs to another user"
+    await recorded(archive)
+
+    assert len(rows(archive, "verifications")) == 1
 
 
 async def test_an_archive_that_cannot_be_written_is_left_alone(archive: Path, monkeypatch: pytest.MonkeyPatch):
@@ -202,3 +248,109 @@ async def test_who_reads_the_archive_is_not_disturbed(archive: Path):
             await recorded(archive)
 
     assert sorted((archive / "journal").iterdir()) == before
+
+
+# --- copies -----------------------------------------------------------------------------------------------
+
+
+async def test_a_copy_can_still_be_refreshed_after_it_was_verified(settings: Settings):
+    """Its journal is not forked: what is copied over it later goes on where it ended."""
+    await back_up(settings)
+    archive = settings.archive.path
+    copy = Path(shutil.copytree(archive, archive.with_name("copy")))
+
+    reason = recording.against(copy, (await verified(copy)).result)
+    await recorded(archive)
+    shutil.copytree(archive, copy, dirs_exist_ok=True)
+
+    assert reason is not None
+    assert "a copy" in reason
+    assert (await verified(copy)).told == []
+
+
+async def test_a_copy_that_is_backed_up_to_is_an_archive_of_its_own(settings: Settings):
+    """As one that was put back after a loss."""
+    await back_up(settings)
+    archive = settings.archive.path
+    copied = Path(shutil.copytree(archive, archive.with_name("copy")))
+    shutil.rmtree(archive)
+    copied.rename(archive)
+    assert recording.against(archive, (await verified(archive)).result) is not None
+
+    await back_up(settings)
+
+    await recorded(archive)
+
+
+# --- damage that has to be seen ---------------------------------------------------------------------------
+
+
+async def test_a_broken_chain_is_told(archive: Path):
+    """Backups append to it anyway; whoever asks for the status has to hear of it."""
+    broken(archive)
+
+    found = await remembered(archive)
+
+    assert found.result.damage > 0
+    assert [row["damage"] for row in rows(archive, "verifications")] == [found.result.damage]
+    last = [line for line in journal_room.read(archive) if isinstance(line, JournalLine)][-1]
+    assert (last.event, last.facts["findings"][str(Harm.CHAIN)]) == ("archive.verified", found.result.found[Harm.CHAIN])
+
+
+async def remembered(archive: Path) -> Found:
+    """Verify, and tell it as the command does, whose last word it is."""
+    found = await verified(archive)
+    assert await app.remember_verified(settings_for(archive), "verify", Options(), found.result) is None
+    return found
+
+
+async def test_a_torn_end_leaves_no_lasting_finding(settings: Settings):
+    """A verification between the loss and the next backup tells nothing that the manifest would not learn of."""
+    await back_up(settings)
+    archive = settings.archive.path
+    await recorded(archive)
+    torn(archive)
+
+    found = await verified(archive)
+    reason = await app.remember_verified(settings_for(archive), "verify", Options(), found.result)
+    await back_up(settings)
+
+    assert reason == "the journal's end is missing, or the manifest is of another journal"
+    (finding,) = found.findings
+    assert "the journal's end is missing, or the manifest is of another journal" in finding.detail
+    details = [finding.detail for finding in (await verified(archive)).findings]
+    assert not [detail for detail in details if "is missing" in detail]
+
+
+async def test_catching_up_says_that_it_could_not(settings: Settings):
+    """Where the line is not met that the manifest is written up to."""
+    await back_up(settings)
+    torn(settings.archive.path)
+
+    with logging_as_before(), capture_logs() as logs:
+        await back_up(settings)
+
+    assert [line["log_level"] for line in logs if line["event"] == "manifest.seal_unmet"] == ["warning"]
+
+
+# --- together with others ---------------------------------------------------------------------------------
+
+
+async def test_verifications_side_by_side_are_all_told(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each waits a moment for the others, those that read and those that write."""
+    monkeypatch.setattr(lock, "PATIENCE", 60)  # the slowest machine
+
+    await asyncio.gather(*(remembered(archive) for _ in range(6)))
+
+    assert len(events(archive, "archive.verified")) == 6
+    assert (await verified(archive)).told == []
+
+
+async def test_who_writes_for_a_moment_only_is_waited_for(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    """A verification begins once the lock is free."""
+    monkeypatch.setattr(lock, "PATIENCE", 60)
+    with (archive / ".staging" / "lock").open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        asyncio.get_running_loop().call_soon(fcntl.flock, writer, fcntl.LOCK_UN)  # once we wait
+
+        assert (await verified(archive)).told == []

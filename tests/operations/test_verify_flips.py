@@ -13,17 +13,26 @@ from verifying import verified
 
 from syncer.manifest.audit import TOLD
 
+MADE = (
+    "select type, name, tbl_name, sql from sqlite_master",
+    "select migration_set, name from _sqlite_migrations",
+    "pragma user_version",
+    "pragma integrity_check",
+)
+
 
 def content(manifest: Path) -> object:
-    """All that a manifest tells and the archive tells as well; None for one that cannot be read."""
+    """All that a manifest tells and something else tells as well, and how it is read and written."""
     with closing(sqlite3.connect(f"{manifest.as_uri()}?immutable=1", uri=True)) as db:
         db.text_factory = bytes
         told = [list(db.execute(f"select * from {table} order by {','.join(key)}")) for table, key in TOLD.items()]
-        return told, list(db.execute("select name, sql from sqlite_master")), list(db.execute("pragma integrity_check"))
+        runs = [row[1:] for row in db.execute("select * from runs order by id")]
+        made = [list(db.execute(sql)) for sql in MADE]
+    return told, runs, made, manifest.read_bytes()[18:20]
 
 
 def says_the_same(manifest: Path, before: object) -> bool:
-    """Whether a flipped bit changed nothing that is said: free bytes of a page, a counter, statistics of runs."""
+    """Whether a flipped bit changed nothing that is said: free bytes of a page, a counter, a run's number."""
     with suppress(sqlite3.Error, UnicodeDecodeError):
         return content(manifest) == before
     return False

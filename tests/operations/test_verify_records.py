@@ -194,10 +194,15 @@ async def test_an_archive_of_before_verifies_without_complaint(old: Path):
         (old / name).write_bytes(whole)
 
 
-async def test_a_verification_of_an_archive_of_before_is_remembered(old: Path):
-    """Its manifest is brought up to date with it."""
+async def test_a_verification_of_an_archive_of_before_is_remembered(old: Path, settings: Settings):
+    """By its journal; its manifest stays as it is, for a program of before may still be at work, until a backup."""
+    before = (old / "manifest.db").read_bytes()
+
     await recorded(old)
 
+    assert (old / "manifest.db").read_bytes() == before
+    assert (await verified(old)).told == []
+    await back_up(settings)
     assert [row["damage"] for row in rows(old, "verifications")] == [0]
     assert (await verified(old)).told == []
 

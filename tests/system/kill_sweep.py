@@ -39,6 +39,7 @@ from scenarios import SCENARIOS, Scenario, shelf_of  # noqa: E402
 from soundness import lost, state, unsound  # noqa: E402
 from support import CANARY, configure, environment  # noqa: E402
 
+from syncer.archive.lock import settle  # noqa: E402
 from syncer.errors import SyncerError  # noqa: E402
 from syncer.model import Finding, Harm  # noqa: E402
 from syncer.operations import verification  # noqa: E402
@@ -183,6 +184,7 @@ class Sweep:
         config = configure(self._sim, folder, [shelf_of(self._sim)], limits={"downloads": downloads, "retries": 0})
         if self._base is not None:
             shutil.copytree(self._base, folder / "archive")
+            settle(folder / "archive" / ".staging")  # it is the archive for the run, not a copy of it
         return config
 
     async def _run(self, config: Path, trace: Path, fault: str = "", point: Point | None = None) -> int:

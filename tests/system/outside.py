@@ -153,7 +153,7 @@ def whole(outside: Outside) -> dict[str, Any]:
     held = {row["path"] for row in rows(outside.archive, "revisions")}
     assert set(files) == held, f"files that no row knows, or rows without a file: {set(files) ^ held}"
     staged = {path.name for path in (outside.archive / ".staging").iterdir()}
-    assert staged <= {"lock"}, staged
+    assert staged <= {"lock", "home"}, staged
     images = {row["image_id"]: (row["state"], row["revision"]) for row in rows(outside.archive, "images")}
     return {"revisions": kept, "images": images, "files": files}
 

@@ -99,7 +99,7 @@ def state(archive: Path, *more: str) -> dict[str, Any]:
     """
     tables, wrong = manifest(archive)
     assert wrong == []
-    assert {path.name for path in (archive / layout.STAGING).iterdir()} == {"lock"}
+    assert {path.name for path in (archive / layout.STAGING).iterdir()} == {"lock", "home"}
     # An unfinished copy of it stays until a run that changes something makes another one.
     assert {*archive.glob(f"{MANIFEST}*")} - {*archive.glob(f"{MANIFEST}.backup*")} == {archive / MANIFEST}
     named = {row[name] for row in tables["revisions"] for name in ("path", "sidecar")}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 20
 DAEMON_SECONDS = 3.0  # for the daemon to answer
+CLOCK_SECONDS = 300  # by which two machines' clocks may well differ
 
 
 def status_(
@@ -89,8 +90,9 @@ def _daemon(settings: Settings) -> dict[str, Any] | None:
     from syncer.app import daemon_of
 
     known = daemon_of(settings)
-    if known is None:
-        return None
+    if known is None and settings.archive.path.exists():
+        return None  # else the disk is away, and its lock with it
+    known = known or {}
     import asyncio
 
     from syncer.cli.ordering import sockets
@@ -103,7 +105,7 @@ def _daemon(settings: Settings) -> dict[str, Any] | None:
     try:
         return {"pid": known.get("pid"), **asyncio.run(asked())}
     except (SyncerError, TimeoutError) as error:
-        return {"pid": known.get("pid"), "message": f"does not answer: {error or 'in time'}"}
+        return {"pid": known.get("pid"), "message": f"does not answer: {error or 'in time'}"} if known else None
 
 
 def _time(epoch: float) -> str:
@@ -118,7 +120,9 @@ def _never(workspace_id: str, name: str | None) -> Row:
 
 
 def _age(time: str | None, now: datetime) -> float | None:
-    return None if time is None else round((now - datetime.fromisoformat(time)).total_seconds(), 3)
+    """Return the seconds since a time; None for never, and for what a wrong clock wrote down as yet to come."""
+    seconds = None if time is None else (now - datetime.fromisoformat(time)).total_seconds()
+    return None if seconds is None or seconds < -CLOCK_SECONDS else round(max(seconds, 0.0), 3)
 
 
 def _as_json(
@@ -183,7 +187,7 @@ def _daemon_as_text(daemon: dict[str, Any] | None) -> None:
     if daemon is None:
         out.print("[bold]daemon[/]           none is running: `syncer run`")
     else:
-        out.print(f"[bold]daemon[/]           {clean(daemon.get('message', '?'))} [dim](pid {daemon['pid']})[/]")
+        out.print(f"[bold]daemon[/]           {clean(daemon.get('message', '?'))} [dim](pid {daemon['pid'] or '?'})[/]")
 
 
 def _verified_as_text(verified: Verifications, now: datetime) -> None:

@@ -15,7 +15,17 @@ from datetime import UTC, datetime
 from syncer import __version__
 from syncer.app import MANIFEST
 from syncer.daemon.schedule import Job, Work, longest_gap
-from syncer.daemon.snapshot import Expected, Remembered, Running, Snapshot, State, WorkspaceState, judged, remembered
+from syncer.daemon.snapshot import (
+    Expected,
+    Remembered,
+    Running,
+    Snapshot,
+    State,
+    Verification,
+    WorkspaceState,
+    judged,
+    remembered,
+)
 from syncer.daemon.troubles import Troubles
 from syncer.errors import SyncerError
 from syncer.manifest.reader import Reader
@@ -32,7 +42,8 @@ class Account:
     settings: Settings
     started: float  # epoch seconds
     known: Remembered = field(default_factory=Remembered)
-    _part: int | None = None  # that was verified last
+    _part: int | None = None  # that was verified last, as the manifest tells
+    _own: Verification | None = None  # the last one of ours, which the archive may not have been told
 
     async def read(self) -> None:
         """Take in what the manifest says now."""
@@ -57,7 +68,7 @@ class Account:
         found = {}
         for job in jobs:
             if job.work is Work.VERIFY:
-                times = [self.known.verified.ended if self.known.verified else None]
+                times = [self.verified.ended if self.verified else None]
             else:
                 full = job.work is Work.FULL
                 known = self.workspaces(job.workspace_id or "*")
@@ -69,7 +80,18 @@ class Account:
     def next_part(self) -> Part:
         """Say which part of the archive to verify next."""
         of = self.settings.schedule.verify_parts
-        return Part(1 if self._part is None else self._part % of + 1, of)
+        last = self._own.part if self._own is not None and self._own.parts == of else self._part
+        return Part(1 if last is None else last % of + 1, of)
+
+    def looked(self, part: Part, damage: int, at: float) -> None:
+        """Remember a verification of ours that came to its end, for the next part to follow whatever is recorded."""
+        self._own = Verification(at, damage, part.of, part.number)
+
+    @property
+    def verified(self) -> Verification | None:
+        """The last verification that is known of, by whomever."""
+        known = [one for one in (self.known.verified, self._own) if one is not None]
+        return max(known, key=lambda one: one.ended, default=None)
 
     def resolve(self, name: str) -> str | None:
         """Return the configured or reachable id that somebody means by an id or a name; None if nobody can mean it."""
@@ -129,7 +151,7 @@ class Account:
             archive_free_bytes=await asyncio.to_thread(self._free),
             requests=requests,
             token_age=token_age,
-            verified=self.known.verified,
+            verified=self.verified,
             verified_whole=self.known.verified_whole,
             next_verification=next_verification,
         )

@@ -312,6 +312,8 @@ class Daemon:
         if batch.work is Work.VERIFY:
             part = self._account.next_part()
             ended = await self._worker.verify(run, part, self._seeing(FindingLines()))
+            if ended.damage is not None:
+                self._account.looked(part, ended.damage, self._world.now().timestamp())
             return {(batch.work, f"{part.number}/{part.of}"): Job(batch.work)}, ended
         tried: dict[Key, Job] = {(batch.work, str(job.workspace_id)): job for job in batch.jobs}
         # While trouble lasts, each try would say the same: it is told once, and reminded of.

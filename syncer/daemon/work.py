@@ -56,6 +56,7 @@ class Ended(End):
     run: str = ""
     whole: frozenset[str] = field(default_factory=frozenset)
     each: Mapping[str, End] = field(default_factory=dict)
+    damage: int | None = None  # that a verification found which came to its end
 
 
 class Worker:
@@ -154,8 +155,8 @@ class Worker:
         if code:
             kinds = ", ".join(f"{count:,} {harm.replace('_', ' ')}" for harm, count in result.found.items())
             hint = "run `syncer verify --repair`, and then `syncer verify`"
-            return Ended(code, f"damage found: {kinds} ({looked})", hint, run=run)
-        return Ended(0, f"no damage in {looked}", run=run)
+            return Ended(code, f"damage found: {kinds} ({looked})", hint, run=run, damage=result.damage)
+        return Ended(0, f"no damage in {looked}", run=run, damage=0)
 
     def _each(self, result: Backup) -> dict[str, End]:
         """Say of each workspace that is not complete why; of those that `*` stands for, the gravest under that name."""

@@ -180,8 +180,11 @@ select w.workspace_id, w.name, w.folder, w.hole,
   (select count(*) from failures f where f.workspace_id = w.workspace_id) as owed,
   last.mode as last_mode, last.started as last_started, last.ended as last_ended,
   last.complete as last_complete, last.why as last_why,
-  (select max(ended) from runs r where r.workspace_id = w.workspace_id and r.complete) as last_good,
-  (select max(ended) from runs r where r.workspace_id = w.workspace_id and r.complete and r.mode = 'full') as last_full
+  (select ended from runs r where r.workspace_id = w.workspace_id and r.complete order by id desc limit 1) as last_good,
+  (
+    select ended from runs r where r.workspace_id = w.workspace_id and r.complete and r.mode = 'full'
+    order by id desc limit 1
+  ) as last_full
 from workspaces w
 left join (
   select workspace_id, sum(state = 'live') as live, sum(state = 'gone') as gone, sum(bytes) as bytes

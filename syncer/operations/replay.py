@@ -19,7 +19,7 @@ import structlog
 from syncer.archive import journal, layout, sidecar
 from syncer.archive.disk import in_thread
 from syncer.archive.journal import Break, JournalLine
-from syncer.errors import Damaged, UnexpectedAnswer
+from syncer.errors import ArchiveUnwritable, Damaged, UnexpectedAnswer
 from syncer.manifest.manifest import Manifest
 from syncer.model import Change, Finding, Found, Harm, Reason, Revision, Stored
 from syncer.operations.chronicle import Kept, Made, Told, digest, told
@@ -99,7 +99,7 @@ async def catch_up(root: Path, manifest: Manifest, end: str) -> int:
     if seal is None or seal == end:
         return 0
     caught = 0
-    lines = (line for line in journal.read(root) if isinstance(line, JournalLine))
+    lines = _readable(root)
     if seal != journal.GENESIS and not await in_thread(any, (line.seal == seal for line in lines)):
         log.warning("manifest.seal_unmet", hint="the journal's end is missing, or the manifest is of another journal")
         return 0
@@ -108,6 +108,15 @@ async def catch_up(root: Path, manifest: Manifest, end: str) -> int:
         await manifest.record([change for change, _ in batch if change is not None], batch[-1][1])
         caught += sum(change is not None for change, _ in batch)
     return caught
+
+
+def _readable(root: Path) -> Iterator[JournalLine]:
+    """Read the journal's lines; raises `ArchiveUnwritable` where its folder cannot be read, which tells nothing."""
+    for line in journal.read(root):
+        if isinstance(line, JournalLine):
+            yield line
+        elif not line.file:
+            raise ArchiveUnwritable("the journal cannot be read", path=layout.JOURNAL, reason=line.reason)
 
 
 def take(iterator: Iterator[T], count: int) -> list[T]:

@@ -92,7 +92,8 @@ class Records:
                 self._result.lines += 1
                 if isinstance(fact, Break):
                     if not (spoilt and fact.before):  # else it is the same damage, seen once more
-                        self._look.find(Harm.CHAIN, f"{layout.JOURNAL}/{fact.file}", f"line {fact.line}: {fact.reason}")
+                        where = f"line {fact.line}: " if fact.file else ""  # else it is the folder itself
+                        self._look.find(Harm.CHAIN, f"{layout.JOURNAL}/{fact.file}", f"{where}{fact.reason}")
                     spoilt = not fact.before
                     continue
                 spoilt = False

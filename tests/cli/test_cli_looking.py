@@ -73,6 +73,22 @@ def test_status_finds_out_that_it_stopped(syncer: Syncer, archive: Path):
     assert "stale" in syncer("status", "--max-age", "0s").out
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_a_run_under_a_wrong_clock_silences_no_monitor(syncer: Syncer, archive: Path, later: bool):
+    """One that ends in years is no good run of now; and a good one after it counts."""
+    runs(archive, ("full", True), ("full", True))
+    db = Database(archive.parent / "archive" / "manifest.db")
+    with db.conn:
+        where = "run = '1'" if later else "1"
+        db.execute(f"update runs set ended = '2099-01-01T00:00:00Z' where {where}")
+    db.close()
+
+    ran = syncer("status", "--max-age", "26h")
+
+    assert ran.code == (0 if later else 3)
+    assert ("stale" in ran.out) is not later
+
+
 def test_an_age_that_cannot_be_read(syncer: Syncer, archive: Path):
     """Is a mistake in usage: a monitor that checks nothing must not be silent."""
     ran = syncer("status", "--max-age", "often")

@@ -137,7 +137,7 @@ def test_a_backup_beside_a_daemon_names_the_command_that_does_it(syncer: Syncer,
     with daemon(config, socket) as asked:
         ran = syncer("backup", "--quick", "my brand")
         assert ran.code == 6
-        assert "syncer trigger --quick --wait 'my brand'" in ran.err
+        assert "syncer trigger --wait 'my brand' --quick" in ran.err
         assert syncer("backup", "--dry-run").code == 0
     assert asked == []
 

@@ -82,6 +82,23 @@ async def test_damage_is_not_forgotten_by_a_restart(configured: Callable[..., Se
         assert (await again.daemon.snapshot()).healthy
 
 
+async def test_every_part_is_verified_in_turn_whatever_can_be_recorded(
+    configured: Callable[..., Settings], tmp_path: Path
+):
+    """An archive that cannot be told of its verifications is no reason to hash its first part for ever."""
+    schedule = {"quick": "", "full": "1d", "verify": "1d", "verify_parts": 3, "jitter": 0}
+    async with looked_after(configured(schedule=schedule, daemon=QUIET), tmp_path / "run") as watched:
+        await watched.logs("pass.ended")
+        await watched.rests()
+        (tmp_path / "archive" / ".staging" / "home").write_text("elsewhere")  # as in a copy
+        for _ in range(4):
+            await watched.ask(ask="trigger", work="verify", wait=True)
+            (tmp_path / "archive" / ".staging" / "home").write_text("elsewhere")
+        assert [line["part"] for line in watched.logged("verification.ended")] == [1, 2, 3, 1]
+        assert len(watched.logged("verification.unrecorded")) == 4
+        assert (await watched.daemon.snapshot()).verified is not None
+
+
 async def test_one_workspace_that_fails_for_ever_is_told_once_and_holds_up_no_other(sim: Simulator, tmp_path: Path):
     """It is tried later and later; the others are copied when they are due, and the state does not flap."""
     broken, other, *_ = sim.workspaces

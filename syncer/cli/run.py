@@ -23,9 +23,11 @@ def run_(*, once_now: Annotated[bool, Parameter(negative=())] = False) -> int:
     from syncer.cli.invocation import configure_log, settings
     from syncer.cli.running import run
     from syncer.daemon.daemon import Daemon
+    from syncer.daemon.memory import one_arena
     from syncer.daemon.service_manager import ServiceManager
     from syncer.daemon.world import World
 
+    one_arena()
     configure_log()
     loaded = settings()
     manager = ServiceManager.of(os.environ)

@@ -23,6 +23,7 @@ from steered_time import SteeredTime  # noqa: E402
 
 from syncer import log  # noqa: E402
 from syncer.daemon.daemon import Daemon  # noqa: E402
+from syncer.daemon.memory import one_arena  # noqa: E402
 from syncer.daemon.queue import Batch  # noqa: E402
 from syncer.daemon.service_manager import ServiceManager  # noqa: E402
 from syncer.daemon.snapshot import State  # noqa: E402
@@ -95,5 +96,6 @@ async def soak(config: Path, passes: int) -> None:
 
 
 if __name__ == "__main__":
+    one_arena()
     log.configure(level="error")
     asyncio.run(soak(Path(sys.argv[1]), int(sys.argv[2])))

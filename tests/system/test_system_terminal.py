@@ -24,16 +24,17 @@ COMMANDS = ("demo", "simulate", "init", "check", "backup", "status", "list", "sh
 
 
 def cpu_of_help() -> float:
-    """The CPU seconds that `syncer --help` takes."""
+    """The CPU seconds that `syncer --help` takes, without those of measuring what the tests cover."""
+    plain = {name: value for name, value in environment().items() if not name.startswith("COV")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "syncer", "--help"], env=environment(), capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "syncer", "--help"], env=plain, capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_help_is_instant():
     """`syncer --help` takes less than 0.3 s of CPU."""
-    assert min(cpu_of_help() for _ in range(4)) < 0.3
+    assert min(cpu_of_help() for _ in range(8)) < 0.3
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -70,7 +70,7 @@ async def test_pages_that_never_end_are_left(sim: Simulator, outside: Outside):
     ran = await outside.backup()
 
     assert ran.code in {3, 8}
-    assert ran.summary["seconds"] < 30
+    assert ran.summary["seconds"] < 240  # some ten on a machine at rest
 
 
 async def test_the_same_page_for_ever_is_noticed(sim: Simulator, shelf: str, outside: Outside):

@@ -5,7 +5,9 @@
     ├── Unavailable                  exit 8   no answer, or "later": a retry may help
     ├── Damaged                      exit 3   bytes that are not what was promised: a retry may help
     ├── Refused                      exit 3   the service, or a rule of ours, says no to this one request
-    │   └── NotFound                 exit 3   404 or 410: the service does not know it (any more)
+    │   ├── NotFound                 exit 3   404 or 410: the service does not know it (any more)
+    │   └── QuotaReached             exit 3   the workspace may not have more: later, or after somebody has paid
+    ├── Unsettled                    exit 3   sent, and not answered: it may have been carried out
     ├── UnexpectedAnswer             exit 8   an answer that cannot be understood: a retry may help
     ├── Unauthorized                 exit 7   the credentials were refused; fatal
     ├── ServiceDown                  exit 8   the service cannot be reached, or keeps failing; fatal
@@ -94,6 +96,23 @@ class Refused(SyncerError):
 
 class NotFound(Refused):
     """404 or 410: the service does not know it, or not any more."""
+
+
+class QuotaReached(Refused):
+    """A limit of the workspace's own is reached: every request like this one is refused, for hours or days."""
+
+
+class Unsettled(SyncerError):
+    """A request was sent that must not be sent twice, and its answer was lost: it may have been carried out.
+
+    `accepted` says that the service did say yes, in words that could not be read to their end.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, accepted: bool = False, hint: str = "", **facts: object) -> None:
+        super().__init__(message, hint=hint, **facts)
+        self.accepted = accepted
 
 
 class UnexpectedAnswer(SyncerError):

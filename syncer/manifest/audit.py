@@ -41,6 +41,7 @@ TOLD = {
     "failures": ("workspace_id", "image_id"),
     "losses": ("path",),
     "verifications": ("verified_at",),
+    "uploads": ("workspace_id", "sha256"),
 }
 # What the journal alone tells of an image; its sidecar tells the rest.
 BY_JOURNAL = ("state", "gone_since", "first_seen")

@@ -39,6 +39,7 @@ from syncer.model import (
     Revision,
     State,
     Stored,
+    Upload,
     Vanished,
     Verified,
     Workspace,
@@ -254,13 +255,32 @@ class Manifest:
                 run("delete from losses where path = ?", (path,))
             case Verified():
                 run(rows.INSERT_VERIFICATION, rows.verification_row(change))
+            case Upload():
+                run(rows.UPSERT_UPLOAD, rows.upload_row(change))
             case _:
                 assert_never(change)
+
+    # --- uploads --------------------------------------------------------------------------------------
+
+    async def upload(self, workspace_id: str, sha256: str) -> Upload | None:
+        """Return what became of a content that is meant for a workspace; None if it never was."""
+        sql = f"select {rows.UPLOAD_COLUMNS} from uploads where workspace_id = ? and sha256 = ?"  # noqa: S608  our own columns
+        row = await self._call(lambda: self._db.execute(sql, [workspace_id, sha256]).fetchone())
+        return None if row is None else rows.upload_of(row)
+
+    async def uploads(self, workspace_id: str) -> list[Upload]:
+        """Return what became of all that was ever meant for a workspace, in the order of intent."""
+        sql = (
+            f"select {rows.UPLOAD_COLUMNS} from uploads where workspace_id = ?"  # noqa: S608  our own columns
+            " order by intended_at, sha256"
+        )
+        found = await self._call(lambda: self._db.execute(sql, [workspace_id]).fetchall())
+        return [rows.upload_of(row) for row in found]
 
     # --- being made anew ------------------------------------------------------------------------------
 
     async def carry_over(self, other: Path) -> bool:
-        """Copy what stands nowhere else, runs and uploads, from another manifest; says whether it could be read."""
+        """Copy what stands nowhere else, the runs, from another manifest; says whether it could be read."""
 
         def work() -> bool:
             if not other.exists() or not other.stat().st_size:  # SQLite would remove the log of an empty one
@@ -269,8 +289,7 @@ class Manifest:
                 self._db.execute("attach database ? as old", [f"{other.absolute().as_uri()}?mode=ro"])
                 try:
                     with self._db.atomic():
-                        for table in ("runs", "uploads"):
-                            self._db.execute(f"insert into {table} select * from old.{table}")  # noqa: S608  our tables
+                        self._db.execute("insert into runs select * from old.runs")
                 finally:
                     self._db.execute("detach database old")
             except sqlite3.DatabaseError:

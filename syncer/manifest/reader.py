@@ -13,6 +13,7 @@ from sqlite_utils import Database
 
 from syncer.manifest import schema
 from syncer.manifest.faults import translated
+from syncer.model import UploadState
 
 Row = dict[str, Any]
 
@@ -94,6 +95,30 @@ class Reader:
             return Verifications(None, None)
         whole, last = (next(iter(self._db.query(sql)), None) for sql in (_ALL_VERIFIED, _LAST_VERIFIED))
         return Verifications(whole, last)
+
+    def uploads(self) -> list[Row]:
+        """Return what is, or may be, on its way to the service, the earliest intent first."""
+        if schema.version(self._db) < schema.SINCE["uploads"]:
+            return []
+        states = ",".join(f"'{state}'" for state in UploadState if not state.settled)
+        sql = f"select * from uploads where state in ({states}) order by intended_at, sha256"  # noqa: S608  our own words
+        return list(self._db.query(sql))
+
+    def uploaded(self, workspace_id: str, image_id: str) -> list[Row]:
+        """Return the uploads that an image came of."""
+        if schema.version(self._db) < schema.SINCE["uploads"]:
+            return []
+        sql = "select * from uploads where workspace_id = ? and image_id = ? order by intended_at"
+        return list(self._db.query(sql, [workspace_id, image_id]))
+
+    def upload_counts(self) -> dict[str, dict[str, int]]:
+        """Count each workspace's uploads by their state."""
+        counts: dict[str, dict[str, int]] = {}
+        if schema.version(self._db) >= schema.SINCE["uploads"]:
+            sql = "select workspace_id, state, count(*) from uploads group by 1, 2"
+            for workspace_id, state, count in self._db.execute(sql):
+                counts.setdefault(workspace_id, {})[state] = count
+        return counts
 
     def images(self, only: Filter) -> Iterator[Row]:
         """Yield images, the newest first."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from syncer.model import Image, Revision, State, Verified
+from syncer.model import Image, Revision, State, Upload, UploadState, Verified
 
 SELECT_REVISION = (
     "select workspace_id, image_id, revision, sha256, bytes, media_type, path, sidecar, fetched_at, run,"
@@ -43,6 +45,8 @@ INSERT_VERIFICATION = (
     "insert or ignore into verifications (verified_at, part, parts, quick, resumed, files, bytes, damage, findings)"
     " values (?,?,?,?,?,?,?,?,?)"
 )
+UPLOAD_COLUMNS = "workspace_id, sha256, state, source, bytes, intended_at, settled_at, image_id, served_sha256, reason"
+UPSERT_UPLOAD = f"insert or replace into uploads ({UPLOAD_COLUMNS}) values ({','.join('?' * 10)})"  # noqa: S608  our own columns
 # The ids of a workspace's images that may have been listed, in the order of their bytes: held, owed, or named besides.
 SELECT_IDS = (
     "select image_id from images where workspace_id = ? union select image_id from failures where workspace_id = ?"
@@ -108,3 +112,25 @@ def verification_row(verified: Verified) -> tuple[object, ...]:
         verified.damage,
         msgspec.json.encode(verified.findings, order="sorted").decode(),
     )
+
+
+def upload_row(upload: Upload) -> tuple[object, ...]:
+    """Return the values of `UPSERT_UPLOAD`."""
+    return (
+        upload.workspace_id,
+        upload.sha256,
+        upload.state.value,
+        upload.source,
+        upload.size,
+        upload.intended_at,
+        upload.at,
+        upload.image_id,
+        upload.served_sha256,
+        upload.reason,
+    )
+
+
+def upload_of(row: tuple[Any, ...]) -> Upload:
+    """Read a row of `UPLOAD_COLUMNS` back."""
+    workspace_id, sha256, state, *rest = row
+    return Upload(workspace_id, sha256, UploadState(state), *rest)

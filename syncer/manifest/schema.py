@@ -150,11 +150,33 @@ def m003_verifications(db: Database) -> None:
     )
 
 
-STEPS = (m001_first_tables, m002_losses_and_the_journals_seal, m003_verifications)
+@MIGRATIONS()
+def m004_uploads(db: Database) -> None:
+    """Remember of an upload what settles it. No version before this one wrote any."""
+    db.table("uploads").drop()
+    db.table("uploads").create(
+        {
+            "workspace_id": str,
+            "sha256": str,
+            "state": str,
+            "source": str,
+            "bytes": int,
+            "image_id": str,
+            "served_sha256": str,
+            "reason": str,
+            "intended_at": str,
+            "settled_at": str,
+        },
+        pk=("workspace_id", "sha256"),
+        not_null={"state", "source", "intended_at", "settled_at"},
+    )
+
+
+STEPS = (m001_first_tables, m002_losses_and_the_journals_seal, m003_verifications, m004_uploads)
 NAMES = tuple(step.__name__ for step in STEPS)
-VERSION = 3  # one a migration; a test holds the two together
+VERSION = 4  # one a migration; a test holds the two together
 COMPARABLE = 2  # from this one on, what is there can be compared with what the archive tells
-SINCE = {"verifications": 3}  # the tables that a comparable version may lack, and the version that brought them
+SINCE = {"verifications": 3, "uploads": 4}  # the tables that a comparable version may lack, and since when they are so
 
 
 def version(db: Database) -> int:

@@ -26,6 +26,8 @@ from syncer.model import (
     Repaired,
     Revision,
     Stored,
+    Upload,
+    UploadState,
     Vanished,
     Verified,
 )
@@ -56,7 +58,7 @@ class Made:
     marker_sha256: str
 
 
-Told = Kept | Made | Failed | Gone | Vanished | Introduced | Hole | Forgiven | Lost | Repaired | Verified
+Told = Kept | Made | Failed | Gone | Vanished | Introduced | Hole | Forgiven | Lost | Repaired | Verified | Upload
 
 
 def tell(journal: Journal, change: Change, sidecar: Callable[[Revision], bytes | None]) -> None:
@@ -87,6 +89,8 @@ def tell(journal: Journal, change: Change, sidecar: Callable[[Revision], bytes |
             journal.append("image.repaired", at=at, **facts, evidence=evidence)
         case Verified():
             _tell_verified(journal, change)
+        case Upload():
+            _tell_upload(journal, change)
         case _:
             assert_never(change)
 
@@ -120,6 +124,21 @@ def _tell_verified(journal: Journal, verified: Verified) -> None:
         bytes=verified.size,
         damage=verified.damage,
         findings=verified.findings,
+    )
+
+
+def _tell_upload(journal: Journal, upload: Upload) -> None:
+    journal.append(
+        f"upload.{upload.state}",
+        at=upload.at,
+        workspace=upload.workspace_id,
+        sha256=upload.sha256,
+        source=upload.source,
+        bytes=upload.size,
+        intended_at=upload.intended_at,
+        image=upload.image_id,
+        served_sha256=upload.served_sha256,
+        reason=upload.reason,
     )
 
 
@@ -168,8 +187,14 @@ def told(line: JournalLine) -> Told | None:
         case "archive.verified":
             looked = (facts["part"], facts["parts"], facts["quick"], facts["resumed"], facts["files"], facts["bytes"])
             return Verified(*looked, facts["damage"], facts["findings"], line.at)
+        case event if event in _UPLOADS:
+            what = (facts["workspace"], facts["sha256"], _UPLOADS[event], facts["source"], facts["bytes"])
+            return Upload(*what, facts["intended_at"], line.at, facts["image"], facts["served_sha256"], facts["reason"])
         case _:
             return None
+
+
+_UPLOADS = {f"upload.{state}": state for state in UploadState}
 
 
 def _kept(facts: dict[str, Any], *, found: bool) -> Kept:

@@ -1,7 +1,7 @@
 """Make the manifest anew from sidecars and journal alone, equal row for row to the one it replaces.
 
 The journal's events are replayed through the same writer that wrote them the first time; a pair of which nothing tells
-is taken up at the end, and told. Only the statistics of runs and the intents of uploads stand nowhere else: they are
+is taken up at the end, and told. Only the statistics of runs stand nowhere else: they are
 carried over where the old manifest can still be read. The new one is made beside the old one, checked, and put in its
 place in one step; the old one is kept as evidence. Neither credentials nor network are needed.
 """

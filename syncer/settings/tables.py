@@ -18,6 +18,7 @@ from syncer.settings import values
 from syncer.settings.secrets import Secret, secret, secret_address
 from syncer.settings.values import FULL, LISTEN, QUICK
 
+_After = Annotated[str, PlainValidator(values.one_of("move", "keep", "delete"))]
 _Address = Annotated[str, PlainValidator(values.api_address)]
 _Command = Annotated[str, PlainValidator(values.command)]
 _Count = Annotated[int, PlainValidator(values.whole(0))]
@@ -73,6 +74,7 @@ class LimitSettings:
     downloads: _Positive = 32
     downloads_per_workspace: _Count = 0
     uploads: _Positive = 4
+    upload_bytes: _SomeSize = 32 << 20
     requests_per_second: _Number = 0
     image_bytes: _SomeSize = 256 << 20
     retries: _Count = 5
@@ -136,11 +138,17 @@ class WorkspaceSchedule:
 @_strict
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
-    """One workspace; the id `*` stands for every one that the credentials can reach and that has no entry."""
+    """One workspace; the id `*` stands for every one that the credentials can reach and that has no entry.
+
+    What is dropped into the folder `watch` is uploaded once it has been still for `watch_settle` seconds;
+    `watch_after` says what becomes of the file then.
+    """
 
     id: _Text
     name: _Text | None = None
     watch: _Location | None = None
+    watch_settle: _Seconds = 2
+    watch_after: _After = "move"
     schedule: WorkspaceSchedule = field(default_factory=WorkspaceSchedule)
 
 

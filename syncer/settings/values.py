@@ -135,6 +135,18 @@ def text(value: object) -> str:
     return value
 
 
+def one_of(*words: str) -> Callable[[object], str]:
+    """Give the reader of one of these words."""
+    want = f"want {', '.join(words[:-1])} or {words[-1]}"
+
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(want)
+        return str(value)
+
+    return read
+
+
 def command(value: object) -> str:
     """Read a command line. It is run without a shell, so all that can be wrong with it here is a quote left open."""
     line = text(value)

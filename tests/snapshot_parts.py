@@ -29,6 +29,7 @@ def workspace(**fields: Any) -> WorkspaceState:
         gone=2,
         bytes=1_000_000,
         owed=0,
+        uploads={"done": 7, "undecided": 1},
         next_run={"full": NOW + DAY, "quick": NOW + 900},
         stale_after=2 * HOUR,
     )

@@ -126,6 +126,12 @@ def _of_workspaces(workspaces: tuple[WorkspaceState, ...]) -> Iterator[Metric]:
         ],
     )
     yield _each(
+        "syncer_workspace_uploads",
+        "Contents that were meant for the service, by how far they have come.",
+        ("workspace", "state"),
+        [((one.workspace_id, state), count) for one in workspaces for state, count in one.uploads.items()],
+    )
+    yield _each(
         "syncer_workspace_next_run_timestamp_seconds",
         "When the next run is due.",
         ("workspace", "mode"),

@@ -99,6 +99,7 @@ class WorkspaceState:
     gone: int = 0
     bytes: int = 0  # of the newest revision of every image
     owed: int = 0
+    uploads: Mapping[str, int] = field(default_factory=lambda: _NOTHING)  # by state
     next_run: Mapping[str, float] = field(default_factory=lambda: _NOTHING)  # by mode
     stale_after: float | None = None  # seconds
     stale: bool = False
@@ -229,11 +230,12 @@ def remembered(reader: Reader) -> Remembered:
     for row in reader.last_runs():
         runs.setdefault(row["workspace_id"], []).append(row)
     incomplete = reader.incomplete()
-    verifications = reader.verifications()
+    verifications, uploads = reader.verifications(), reader.upload_counts()
     return Remembered(
         {
-            row["workspace_id"]: _workspace(row, runs.get(row["workspace_id"], []), row["workspace_id"] in incomplete)
+            id_: _workspace(row, runs.get(id_, []), uploads.get(id_, {}), id_ in incomplete)
             for row in reader.workspaces()
+            for id_ in [row["workspace_id"]]
         },
         lost=len(reader.losses()),
         verified=_verification(verifications.last),
@@ -241,7 +243,7 @@ def remembered(reader: Reader) -> Remembered:
     )
 
 
-def _workspace(row: Row, runs: Iterable[Row], full_incomplete: bool) -> WorkspaceState:
+def _workspace(row: Row, runs: Iterable[Row], uploads: Mapping[str, int], full_incomplete: bool) -> WorkspaceState:
     """Make a workspace's state of its row and its runs, the earliest first."""
     last: dict[str, LastRun] = {}
     good = full = None
@@ -262,6 +264,7 @@ def _workspace(row: Row, runs: Iterable[Row], full_incomplete: bool) -> Workspac
         gone=row["gone"],
         bytes=row["bytes"],
         owed=row["owed"],
+        uploads=uploads,
     )
 
 

@@ -147,9 +147,9 @@ class WorkspaceSettings:
     id: _Text
     name: _Text | None = None
     watch: _Location | None = None
+    schedule: WorkspaceSchedule = field(default_factory=WorkspaceSchedule)
     watch_settle: _Seconds = 2
     watch_after: _After = "move"
-    schedule: WorkspaceSchedule = field(default_factory=WorkspaceSchedule)
 
 
 @_strict

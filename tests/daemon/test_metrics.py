@@ -58,6 +58,7 @@ def test_a_workspace_tells_what_is_held_and_when_it_went_well():
     assert value(told, "workspace_last_full_timestamp_seconds", workspace=BRAND) == NOW - HOUR
     assert value(told, "workspace_images", workspace=BRAND, state="live") == 98
     assert value(told, "workspace_images", workspace=BRAND, state="gone") == 2
+    assert value(told, "workspace_uploads", workspace=BRAND, state="undecided") == 1
     assert value(told, "workspace_bytes", workspace=BRAND) == 1_000_000
     assert value(told, "workspace_owed_images", workspace=BRAND) == 4
     assert value(told, "workspace_stale", workspace=BRAND) == 1
@@ -115,6 +116,7 @@ def test_what_is_not_known_has_no_sample():
         "syncer_archive_free_bytes",
         "syncer_requests_total",
         "syncer_run_start_timestamp_seconds",
+        "syncer_workspace_uploads",
         "syncer_token_age_seconds",
         "syncer_verification_damage",
         "syncer_verification_next_timestamp_seconds",
@@ -178,7 +180,7 @@ def test_one_workspace_more_is_some_samples_more():
     """No image, run or file has one of its own."""
     few = snapshot(workspaces=tuple(workspace(workspace_id=f"w{n}") for n in range(2)))
     many = snapshot(workspaces=tuple(workspace(workspace_id=f"w{n}") for n in range(12)))
-    assert len(samples(many)) - len(samples(few)) == 10 * 35
+    assert len(samples(many)) - len(samples(few)) == 10 * 37
 
 
 def test_the_process_is_told_of():

@@ -149,28 +149,31 @@ async def remember_verified(
 
 
 @contextmanager
-def looked_after(settings: Settings, socket: Path) -> Iterator[None]:
-    """Say for the block that a daemon, to be reached at `socket`, looks after the archive.
+def looked_after(settings: Settings, socket: Path, *, only_uploads: bool = False) -> Iterator[None]:
+    """Say for the block that a daemon, to be reached at `socket`, looks after the archive, or `only_uploads` to it.
 
     The archive itself stays free for others between the daemon's runs. Raises `AlreadyRunning` beside another daemon,
     `ArchiveUnwritable` where nothing can be written.
     """
-    root = settings.archive.path
+    staging = settings.archive.path / STAGING
+    names = (lock.WATCHER,) if only_uploads else (lock.DAEMON, lock.WATCHER)
     with ExitStack() as stack:
-        with translated(root):
-            _daemon_lock(root).parent.mkdir(parents=True, exist_ok=True)
-            since = f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"
-            stack.enter_context(lock.held(_daemon_lock(root), command="run", since=since, socket=str(socket)))
+        with translated(settings.archive.path):
+            staging.mkdir(parents=True, exist_ok=True)
+            facts = {"since": f"{utc_now():%Y-%m-%dT%H:%M:%SZ}", "socket": str(socket)}
+            for name in names:
+                stack.enter_context(lock.held(staging / name, command="watch" if only_uploads else "run", **facts))
         yield
 
 
 def daemon_of(settings: Settings) -> dict[str, object] | None:
     """Tell the `pid`, `host` and `socket` of the daemon that looks after the archive; None if none does."""
-    return lock.holder(_daemon_lock(settings.archive.path))
+    return lock.holder(settings.archive.path / STAGING / lock.DAEMON)
 
 
-def _daemon_lock(root: Path) -> Path:
-    return root / STAGING / lock.DAEMON
+def watcher_of(settings: Settings) -> dict[str, object] | None:
+    """Tell the same of the process that watches for what is to be uploaded, which may be that daemon."""
+    return lock.holder(settings.archive.path / STAGING / lock.WATCHER)
 
 
 @asynccontextmanager

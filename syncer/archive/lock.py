@@ -1,6 +1,7 @@
 """One process at a time: the archive's lock, and the name of who holds it.
 
-There are two: one is held by whoever writes, for as long as it does; the other by a daemon, for its whole life.
+There are three: one is held by whoever writes, for as long as it does; the others, for its whole life, by a daemon that
+looks after the archive, and by one that watches for what is to be uploaded, which may be the same.
 The kernel keeps the lock and drops it with the process, however that ends, so a stale one cannot exist. The facts in
 the file are for people; if they are still there when the lock is free, its last holder did not end cleanly.
 A copy of an archive brings all these files along. What it cannot bring is the place: writers note it, and a copy, where
@@ -24,9 +25,10 @@ from syncer.errors import AlreadyRunning
 
 WRITER = "lock"
 DAEMON = "daemon"
+WATCHER = "watcher"
 TOLD = "told"  # what a daemon told last of how it stands
 HOME = "home"  # where the archive lived when it was last opened for writing
-NAMES = frozenset({WRITER, DAEMON, TOLD, HOME})  # of the files that stay in the staging folder
+NAMES = frozenset({WRITER, DAEMON, WATCHER, TOLD, HOME})  # of the files that stay in the staging folder
 
 PATIENCE = 2.0  # seconds for which one is waited for who is likely to be quick, …
 PAUSE = 0.05  # … and between two attempts

@@ -36,6 +36,8 @@ COMMANDS = {  # name: (codes beyond 0, 1 and 2, what it is for)
     "backup": ((3, 5, 6, 7, 8, 9, 130, 143), "Copy what is new and changed, once."),
     "adopt": ((3, 5, 6, 7, 8, 9, 130, 143), "Back up, using what is in a folder already instead of downloading it."),
     "run": ((5, 6, 9, 130, 143), "Look after the archive by a schedule, until SIGTERM or Ctrl-C: the daemon."),
+    "upload": ((3, 5, 6, 7, 8, 9, 130, 143), "Push files to the service, and prove that they are there."),
+    "watch": ((5, 6, 9, 130, 143), "Upload what is dropped into the watch folders, and make no backups."),
     "trigger": ((3, 4, 5, 6, 7, 8, 9), "Have the running daemon make a full pass now, or something else."),
     "pause": ((), "Have the running daemon begin nothing more by its schedule."),
     "resume": ((), "Have the paused daemon go on."),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json as json_module
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, out, size
 from syncer.errors import ConfigError, NotFound
+from syncer.log import redact
+from syncer.model import UploadState
+
+if TYPE_CHECKING:
+    from syncer.manifest.reader import Row
 
 FIELDS = (
     "workspace_id",
@@ -52,13 +57,15 @@ def show_(image: str, *, json: Annotated[bool, Parameter(negative=())] = False) 
             )
         assert reader is not None  # noqa: S101  there are rows
         revisions = {row["workspace_id"]: reader.revisions(row["workspace_id"], row["image_id"]) for row in rows}
+        uploads = {row["workspace_id"]: reader.uploaded(row["workspace_id"], row["image_id"]) for row in rows}
     for row in rows:
-        kept = revisions[row["workspace_id"]]
+        kept, sent = revisions[row["workspace_id"]], uploads[row["workspace_id"]]
         if json:
             told = [{**one, "document": _read(one["document"])} for one in kept]
-            data({"type": "image", **row, "document": told[-1]["document"] if told else None, "revisions": told})
+            document = told[-1]["document"] if told else None
+            data({"type": "image", **row, "document": document, "uploads": sent, "revisions": told})
         else:
-            _tell(row, kept, str(loaded.archive.path))
+            _tell(row, kept, sent, str(loaded.archive.path))
     if json:
         data({"type": "summary", "command": "show", "images": len(rows)})
     return 0
@@ -81,7 +88,7 @@ def _number(text: str) -> float | str:
     return number if math.isfinite(number) else text
 
 
-def _tell(row: dict[str, Any], revisions: list[dict[str, Any]], root: str) -> None:
+def _tell(row: Row, revisions: list[Row], uploads: list[Row], root: str) -> None:
     out.print(f"[bold]{clean(row['image_id'])}[/]")
     for name in FIELDS:
         if row[name] not in {None, ""}:
@@ -89,6 +96,8 @@ def _tell(row: dict[str, Any], revisions: list[dict[str, Any]], root: str) -> No
     if row["width"] and row["height"]:
         out.print(f"  [dim]{'pixels':<14}[/] {row['width']} × {row['height']}")
     out.print(f"  [dim]{'file':<14}[/] {clean(root)}/{clean(row['path'])} ({size(row['bytes'])})")
+    for one in uploads:
+        out.print(f"  [dim]{'uploaded from':<14}[/] {clean(redact(_origin(one)))}")
     out.print("\n  [bold]revisions[/]")
     for one in revisions:
         file, sidecar = (str(one[name] or "").rpartition("/")[2] for name in ("path", "sidecar"))
@@ -99,3 +108,17 @@ def _tell(row: dict[str, Any], revisions: list[dict[str, Any]], root: str) -> No
         text = msgspec.json.format(revisions[-1]["document"], indent=2)
         out.print(clean("\n".join("  " + line for line in text.splitlines())))
     out.print()
+
+
+def _origin(upload: Row) -> str:
+    """Say what an image was made of, and how sure that is."""
+    told = f"{upload['source']}, sha256 {upload['sha256']}, on {upload['intended_at'][:19]}"
+    match upload["state"]:
+        case UploadState.DONE:
+            return told
+        case UploadState.REENCODED:
+            return f"{told}; the service serves the same picture in other bytes"
+        case UploadState.REFUSED:
+            return f"{told}; not the same picture: {upload['reason']}"
+        case _:
+            return f"{told}; not proven yet"

@@ -1,11 +1,15 @@
 """`syncer status`: what is held, when the last good run was, what is owed, and when all of it was last verified.
 
+Uploads that are not settled are told as well; they make no backup incomplete.
+
 A quick pass does not look for what a full one may have stopped at, so while the last full pass was not complete, quick
 ones prove nothing: the age is that of the last full pass that was, and no summary says "complete".
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from json import loads
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,16 +17,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, out, plural, say, size
+from syncer.cli.unsettled import counted, unsettled
 from syncer.errors import ConfigError, SyncerError
 from syncer.log import redact
 
 if TYPE_CHECKING:
-    from syncer.manifest.reader import Row, Verifications
+    from syncer.manifest.reader import Reader, Row, Verifications
     from syncer.settings import Settings
 
 SHOWN_FAILURES = 20
 DAEMON_SECONDS = 3.0  # for the daemon to answer
 CLOCK_SECONDS = 300  # by which two machines' clocks may well differ
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the manifest knows besides the workspaces; nothing where there is none yet."""
+
+    failures: list[Row] = field(default_factory=list)
+    losses: list[Row] = field(default_factory=list)
+    uploads: list[Row] = field(default_factory=list)  # that are not settled
+    verified: Verifications | None = None
+
+    @classmethod
+    def read(cls, reader: Reader) -> _Known:
+        return cls(reader.failures(), reader.losses(), reader.uploads(), reader.verifications())
 
 
 def status_(
@@ -54,16 +73,15 @@ def status_(
     loaded = settings()
     with reading(loaded) as reader:
         rows = reader.workspaces() if reader else []
-        failures = reader.failures() if reader else []
-        losses = reader.losses() if reader else []
         incomplete = reader.incomplete() if reader else frozenset()
-        verified = reader.verifications() if reader else None
-    rows += [
-        _never(w.id, w.name) for w in loaded.workspaces if w.id != "*" and w.id not in {r["workspace_id"] for r in rows}
-    ]
+        counts = reader.upload_counts() if reader else {}
+        known = _Known.read(reader) if reader else _Known()
+    names = {**dict.fromkeys(counts), **{w.id: w.name for w in loaded.workspaces if w.id != "*"}}
+    rows += [_never(id_, name) for id_, name in names.items() if id_ not in {row["workspace_id"] for row in rows}]
     now = datetime.now(UTC)
     configured = {w.id for w in loaded.workspaces}
     for row in rows:
+        row["uploads"] = counts.get(row["workspace_id"], {})
         row["configured"] = not configured.isdisjoint({row["workspace_id"], "*"})
         row["full_incomplete"] = row["workspace_id"] in incomplete
         row["age_seconds"] = _age(row["last_full" if row["full_incomplete"] else "last_good"], now)
@@ -75,24 +93,27 @@ def status_(
         due = (daemon or {}).get("next", {}).get(row["workspace_id"]) or {}
         row["next_run"] = _time(min(due.values())) if due else None
     if json:
-        _as_json(rows, failures, losses, verified, daemon, stale=bool(stale))
+        _as_json(rows, known, daemon, stale=bool(stale))
     else:
-        _as_text(rows, failures, now)
+        _as_text(rows, known.failures, now)
+        for line in unsettled(known.uploads, {row["workspace_id"]: row["name"] for row in rows}):
+            out.print(line)
         _daemon_as_text(daemon)
-        if verified:
-            _verified_as_text(verified, now)
-        _losses_as_text(losses)
+        if known.verified:
+            _verified_as_text(known.verified, now)
+        _losses_as_text(known.losses)
     return 3 if stale else 0
 
 
 def _daemon(settings: Settings) -> dict[str, Any] | None:
-    """Ask the daemon that looks after the archive how it stands; None if there is none."""
-    from syncer.app import daemon_of
+    """Ask the daemon that looks after the archive, or only uploads, how it stands; None if there is none."""
+    from syncer.app import daemon_of, watcher_of
 
-    known = daemon_of(settings)
+    known = daemon_of(settings) or watcher_of(settings)
     if known is None and settings.archive.path.exists():
         return None  # else the disk is away, and its lock with it
     known = known or {}
+    facts = {"pid": known.get("pid"), "command": known.get("command")}
     import asyncio
 
     from syncer.cli.ordering import sockets
@@ -103,9 +124,9 @@ def _daemon(settings: Settings) -> dict[str, Any] | None:
             return await ask(sockets(settings), {"ask": "status", "archive": str(settings.archive.path)})
 
     try:
-        return {"pid": known.get("pid"), **asyncio.run(asked())}
+        return {**facts, **asyncio.run(asked())}
     except (SyncerError, TimeoutError) as error:
-        return {"pid": known.get("pid"), "message": f"does not answer: {error or 'in time'}"} if known else None
+        return {**facts, "message": f"does not answer: {error or 'in time'}"} if known else None
 
 
 def _time(epoch: float) -> str:
@@ -125,27 +146,20 @@ def _age(time: str | None, now: datetime) -> float | None:
     return None if seconds is None or seconds < -CLOCK_SECONDS else round(max(seconds, 0.0), 3)
 
 
-def _as_json(
-    rows: list[Row],
-    failures: list[Row],
-    losses: list[Row],
-    verified: Verifications | None,
-    daemon: dict[str, Any] | None,
-    *,
-    stale: bool,
-) -> None:
+def _as_json(rows: list[Row], known: _Known, daemon: dict[str, Any] | None, *, stale: bool) -> None:
     for row in rows:
         data({"type": "workspace", **row})
-    for row in failures:
-        data({"type": "failure", **row})
-    for row in losses:
-        data({"type": "loss", **row})
+    for kind, those in (("failure", known.failures), ("loss", known.losses), ("upload", known.uploads)):
+        for row in those:
+            data({"type": kind, **row})
     totals = {name: sum(row[name] for row in rows) for name in ("live", "gone", "bytes", "revisions", "owed")}
+    uploads = sum((Counter(row["uploads"]) for row in rows), Counter[str]())
     good = (row["last_complete"] and not row["full_incomplete"] for row in rows)
-    complete = bool(rows) and all(good) and not failures
+    complete = bool(rows) and all(good) and not known.failures
+    verified = known.verified
     looked = {"whole": verified and verified.whole, "last": verified and _parsed(verified.last)}
-    told = {"lost": len(losses), "verified": looked, "daemon": daemon, "complete": complete, "stale": stale}
-    data({"type": "summary", "command": "status", **totals, **told})
+    told = {"lost": len(known.losses), "uploads": uploads, "verified": looked, "daemon": daemon}
+    data({"type": "summary", "command": "status", **totals, **told, "complete": complete, "stale": stale})
 
 
 def _parsed(last: Row | None) -> Row | None:
@@ -170,6 +184,8 @@ def _as_text(rows: list[Row], failures: list[Row], now: datetime) -> None:
         veto = "; [yellow]the latest full pass was not complete[/]" if row["full_incomplete"] else ""
         out.print(f"  last good run  {good}, last full pass {full}{veto}{stale}")
         out.print(f"  last run       {_last(row)}")
+        if row["uploads"]:
+            out.print(f"  uploads        {counted(row['uploads'])}")
         if row["next_run"]:
             out.print(f"  next run       {row['next_run']}")
     if failures:
@@ -187,7 +203,9 @@ def _daemon_as_text(daemon: dict[str, Any] | None) -> None:
     if daemon is None:
         out.print("[bold]daemon[/]           none is running: `syncer run`")
     else:
-        out.print(f"[bold]daemon[/]           {clean(daemon.get('message', '?'))} [dim](pid {daemon['pid'] or '?'})[/]")
+        only = "only uploads: " if daemon["command"] == "watch" else ""
+        told = clean(daemon.get("message", "?"))
+        out.print(f"[bold]daemon[/]           {only}{told} [dim](pid {daemon['pid'] or '?'})[/]")
 
 
 def _verified_as_text(verified: Verifications, now: datetime) -> None:

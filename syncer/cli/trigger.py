@@ -13,6 +13,7 @@ def trigger_(
     *workspace: str,
     quick: Annotated[bool, Parameter(negative=())] = False,
     verify: Annotated[bool, Parameter(negative=())] = False,
+    uploads: Annotated[bool, Parameter(negative=())] = False,
     accept_deletions: Annotated[bool, Parameter(negative=())] = False,
     wait: Annotated[bool, Parameter(negative=())] = False,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -27,6 +28,8 @@ def trigger_(
         A quick pass instead: only the newest pages, down to what is known.
     verify
         A verification instead: the next part of the archive.
+    uploads
+        Uploads instead: what waits in the watch folders, also where a quota has paused them.
     accept_deletions
         Mark images gone even where the deletion brake would hold, in this pass: after a look at the service.
     wait
@@ -36,8 +39,9 @@ def trigger_(
     """
     from syncer.cli.ordering import order
 
-    if quick and verify:
-        raise ConfigError("--quick and --verify exclude each other", hint="leave both out for a full pass")
-    request = {"ask": "trigger", "work": "quick" if quick else "verify" if verify else "full"}
+    instead = [work for work, wanted in (("quick", quick), ("verify", verify), ("upload", uploads)) if wanted]
+    if len(instead) > 1:
+        raise ConfigError("--quick, --verify and --uploads exclude each other", hint="leave them out for a full pass")
+    request = {"ask": "trigger", "work": instead[0] if instead else "full"}
     asked = {"workspaces": list(workspace), "accept_deletions": accept_deletions, "wait": wait}
     return order({**request, **asked}, json=json)

@@ -20,6 +20,8 @@ from syncer.archive.layout import STAGING
 from syncer.archive.lock import TOLD
 from syncer.daemon import control, words
 from syncer.daemon.account import Account
+from syncer.daemon.drops import Drops
+from syncer.daemon.ends import Ended
 from syncer.daemon.health import HealthServer
 from syncer.daemon.orders import Orders
 from syncer.daemon.queue import Batch, Queue
@@ -28,13 +30,14 @@ from syncer.daemon.snapshot import Cause, Running, Snapshot, State
 from syncer.daemon.telling import Telling
 from syncer.daemon.troubles import Key, Troubles
 from syncer.daemon.verdicts import Verdicts
-from syncer.daemon.work import Ended, Worker
+from syncer.daemon.work import Worker
 from syncer.daemon.world import World
 from syncer.errors import ConfigError, SyncerError
 from syncer.log import redact
 from syncer.model import Finding, Report
 from syncer.operations.events import Event, PassBegan, PictureReceived
 from syncer.operations.loglines import FindingLines, LogLines
+from syncer.operations.parcels import Uploads
 from syncer.operations.passes import Mode
 from syncer.operations.verification import Progress
 from syncer.settings import Settings
@@ -52,9 +55,15 @@ MODES = {Work.FULL: Mode.FULL, Work.QUICK: Mode.QUICK}
 class Daemon:
     """Looks after one archive."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings], world: World) -> None:
-        """Make one; `load` reads the configuration again, and raises `ConfigError` for one that cannot be used."""
+    def __init__(
+        self, settings: Settings, load: Callable[[], Settings], world: World, *, only_uploads: bool = False
+    ) -> None:
+        """Make one; `load` reads the configuration again, and raises `ConfigError` for one that cannot be used.
+
+        With `only_uploads` nothing happens by the schedule, and others may make backups.
+        """
         self.settings = settings
+        self._only_uploads = only_uploads
         self._load = load
         self._world = world
         self._manager = world.manager
@@ -66,6 +75,7 @@ class Daemon:
         self._troubles = Troubles()
         self._jobs: dict[Job, str] = {}
         self._schedule: Schedule
+        self._drops: Drops
         self._telling: Telling
         self._verdicts: Verdicts
         self._state = State.STARTING
@@ -83,11 +93,13 @@ class Daemon:
         Raises what keeps it from beginning: `ConfigError`, `AlreadyRunning`, `SafetyStop`, `ArchiveUnwritable`.
         """
         settings = self.settings
+        if self._only_uploads and all(workspace.watch is None for workspace in settings.workspaces):
+            raise ConfigError("no workspace has a folder to watch", hint='give one: watch = "/srv/drop/brand"')
         socket = control.address(settings.daemon.socket, settings.archive.path, self._world.environ)
         orders = Orders(self)
         async with AsyncExitStack() as stack:
             stack.enter_context(orders.hearing_signals())
-            stack.enter_context(app.looked_after(settings, socket))
+            stack.enter_context(app.looked_after(settings, socket, only_uploads=self._only_uploads))
             stack.push_async_callback(self._worker.disconnect)
             await self._worker.prove()
             await self._account.read()
@@ -103,6 +115,7 @@ class Daemon:
                 self._due, clock=self._world.now, call_later=self._world.call_later, random=self._world.chance
             )
             self._schedule = await stack.enter_async_context(schedule)
+            self._drops = await stack.enter_async_context(Drops.open(self._due))
             await stack.enter_async_context(control.listening(socket, orders.carry_out))
             if settings.daemon.listen:
                 server = await stack.enter_async_context(HealthServer.open(settings.daemon.listen, self.snapshot))
@@ -148,6 +161,11 @@ class Daemon:
     def account(self) -> Account:
         """What is known of the archive."""
         return self._account
+
+    @property
+    def uploads(self) -> tuple[Job, ...]:
+        """The uploads that may fall due."""
+        return self._drops.jobs
 
     def pause(self) -> None:
         """Begin nothing more by the schedule; the run under way goes on, and so does what a person asks for."""
@@ -252,14 +270,18 @@ class Daemon:
     # --- the work -----------------------------------------------------------------------------------------
 
     def _arrange(self) -> None:
-        self._jobs = plan(self.settings, [workspace.id for workspace in self.settings.workspaces])
-        self._queue.drop(self._jobs, self._possible)
+        everything = plan(self.settings, [workspace.id for workspace in self.settings.workspaces])
+        self._jobs = {} if self._only_uploads else everything
+        self._drops.arrange(self.settings)
+        self._queue.drop({*self._jobs, *self._drops.jobs}, self._possible)
         vanished = Ended(ConfigError.exit_code, "the workspace is not configured any more")
         for job in [job for job in self._waiting if not self._possible(job)]:
             _answer(self._waiting.pop(job), vanished)
-        passes = [(work, about) for work, about in self._troubles.keys if work in MODES]
+        passes = [(work, about) for work, about in self._troubles.keys if work in MODES or work is Work.UPLOAD]
         gone = [key for key in passes if not self._possible(Job(*key))]
         self._verdicts.tell(self._troubles.heal(gone, self._world.now()), None)
+        for job in self._drops.jobs:
+            self._due(job)  # something may be open of an earlier life, or could not be sent as it was
         last = self._account.last(self._jobs)
         new = [job for job in self._jobs if job.work is Work.FULL and job not in last]
         for job in set(new).difference(self._running.jobs if self._running else ()):
@@ -293,7 +315,8 @@ class Daemon:
         run = app.new_run(self._world.now())
         waiting = [one for job in batch.done for one in self._waiting.pop(job, [])]  # who asks later means another run
         self._running, self._began, self._progress = batch, self._world.clock(), None
-        self._telling.began(run, words.NAMES[batch.work])
+        if batch.work is not Work.UPLOAD:  # whoever waits for a sign of life waits for one of the backup
+            self._telling.began(run, words.NAMES[batch.work])
         self._say()
         try:
             if self._worker.settings is not self.settings:
@@ -316,9 +339,18 @@ class Daemon:
                 self._account.looked(part, ended.damage, self._world.now().timestamp())
             return {(batch.work, f"{part.number}/{part.of}"): Job(batch.work)}, ended
         tried: dict[Key, Job] = {(batch.work, str(job.workspace_id)): job for job in batch.jobs}
+        if batch.work is Work.UPLOAD:
+            return tried, await self._upload(batch, run)
         # While trouble lasts, each try would say the same: it is told once, and reminded of.
         watch = self._seeing(LogLines(dry=False, quiet=all(key in self._troubles for key in tried)))
         return tried, await self._worker.back_up(run, MODES[batch.work], batch.workspaces, watch, accept=batch.accept)
+
+    async def _upload(self, batch: Batch, run: str) -> Ended:
+        parcels, result = self._drops.take(batch.workspaces), Uploads()
+        try:
+            return await self._worker.upload(run, batch.workspaces, parcels, self._moved, result)
+        finally:
+            self._drops.give_back(parcels)
 
     # --- what it says ---------------------------------------------------------------------------------------
 
@@ -354,8 +386,12 @@ class Daemon:
             limits = self._worker.settings.limits
             if self._world.clock() - moved <= limits.retry_seconds + 2 * limits.stall_seconds + EXTRA_PATIENCE:
                 self._manager.alive()
+            self._verdicts.judge_folders(self._drops.problems)
             self._telling.reminded(self._troubles.reminder(self._world.now()))
             await asyncio.sleep(seconds)
+
+    def _moved(self, _: object) -> None:
+        self._events += 1
 
 
 def _answer(waiting: Iterable[asyncio.Future[Ended]], ended: Ended) -> None:

@@ -74,6 +74,8 @@ class Orders:
         if not isinstance(names, list):
             raise ConfigError("this daemon does not understand which workspaces are meant")
         jobs = self._jobs(work, [str(name) for name in names])
+        if work is Work.FULL:  # a person has looked: uploads that wait for another day are tried again as well
+            jobs += [job for job in self._daemon.uploads if not names or Job(work, job.workspace_id) in jobs]
         behind = ", behind the run under way" if self._daemon.busy else ""
         accept = bool(message.get("accept_deletions"))
         if not message.get("wait"):
@@ -89,6 +91,8 @@ class Orders:
             if names:
                 raise ConfigError("a verification is of the whole archive", hint="leave the workspaces out")
             return [Job(Work.VERIFY)]
+        if not names and work is Work.UPLOAD and self._daemon.uploads:
+            return list(self._daemon.uploads)
         if not names:
             return [Job(work, workspace.id) for workspace in self._daemon.settings.workspaces]
         return [Job(work, self._meant(name)) for name in dict.fromkeys(names)]

@@ -1,8 +1,8 @@
 """Work that is due and not done yet: each job once, however often it falls due meanwhile. No I/O, no clock.
 
-Jobs of a kind are done together, full passes first, and a full pass does what a quick one of its workspaces would have
-done. A job that came to nothing waits for a while before it may begin again, unless a person asks for it; the others
-wait with it only if they would come to nothing for the same reason.
+Jobs of a kind are done together: uploads first, since somebody may be watching, then full passes. A full pass does what
+a quick one of its workspaces would have done. A job that came to nothing waits for a while before it may begin again,
+unless a person asks for it; the others wait with it only if they would come to nothing for the same reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from syncer.daemon.schedule import Job, Work
 
-_ORDER = (Work.FULL, Work.QUICK, Work.VERIFY)
+_ORDER = (Work.UPLOAD, Work.FULL, Work.QUICK, Work.VERIFY)
 
 
 @dataclass(frozen=True, slots=True)

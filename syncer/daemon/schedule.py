@@ -37,6 +37,7 @@ class Work(StrEnum):
     QUICK = "quick"
     FULL = "full"
     VERIFY = "verify"
+    UPLOAD = "upload"  # has no times: it is due when something was dropped
 
 
 @dataclass(frozen=True, slots=True, order=True)

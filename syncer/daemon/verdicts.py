@@ -13,15 +13,16 @@ from datetime import UTC, datetime
 import structlog
 
 from syncer.daemon.account import Account
+from syncer.daemon.ends import INCOMPLETE, End, Ended
 from syncer.daemon.queue import Batch, Queue
 from syncer.daemon.schedule import Job, Work
 from syncer.daemon.snapshot import Cause
 from syncer.daemon.telling import Telling
 from syncer.daemon.troubles import Changed, Key, Troubles, pause
-from syncer.daemon.work import INCOMPLETE, End, Ended
 from syncer.daemon.world import World
 from syncer.errors import AlreadyRunning
 
+FOLDER = "watch folder of "
 INCOMPLETE_RETRIES = 3  # a pass that left images out is made again so often before its time …
 INCOMPLETE_PAUSES = 4  # … after pauses as long as if it had failed so often before
 BUSY_TRIES = 2  # so often is an archive that somebody else writes to waited for without a word
@@ -63,6 +64,15 @@ class Verdicts:
                 hint = "run `syncer verify --repair`, and then `syncer verify`"
                 self.tell(self._troubles.arise((Work.VERIFY, about), Cause.DAMAGE, text, hint, since), None)
 
+    def judge_folders(self, problems: Mapping[str, str | None]) -> None:
+        """Take note of why the watch folders of these workspaces cannot be watched just now; None where they can."""
+        now = self._world.now()
+        keys: dict[Key, str] = {(None, f"{FOLDER}{id_}"): text for id_, text in problems.items() if text is not None}
+        for key, text in keys.items():
+            self.tell(self._troubles.arise(key, Cause.INCOMPLETE, text, "", now), None)
+        well = [key for key in self._troubles.keys if key[1].startswith(FOLDER) and key not in keys]
+        self.tell(self._troubles.heal(well, now), None)
+
     def judge(self, batch: Batch, tried: Mapping[Key, Job], ended: Ended) -> None:
         """Draw the conclusions of a run that tried these."""
         now, good = self._world.now(), ended.code == 0
@@ -91,7 +101,7 @@ class Verdicts:
         for key in healed:
             del self._tries[key]
         self.tell(self._troubles.heal(healed, now), ended.run)
-        if not busy:
+        if not busy and batch.work is not Work.UPLOAD:
             well = good and all(cause.passing for cause in self._troubles.causes)
             self._telling.ended(ended.run, "\n".join(filter(None, (ended.text, ended.hint))), ok=well)
 
@@ -107,7 +117,8 @@ class Verdicts:
         self._tries[key] += 1
         tries = self._tries[key]
         if end.futile:
-            self._queue.hold([job], self._world.clock(), self._later_by(tries))
+            wait = max(0.0, end.until - self._world.now().timestamp())
+            self._queue.hold([job], self._world.clock(), max(self._later_by(tries), self._world.clock() + wait))
         elif end.code == INCOMPLETE and tries <= INCOMPLETE_RETRIES:
             self._queue.hold([job], self._world.clock(), self._later_by(tries + INCOMPLETE_PAUSES))
 

@@ -12,7 +12,7 @@ from syncer.daemon.troubles import Trouble
 from syncer.model import Report
 from syncer.operations.verification import Progress
 
-NAMES = {Work.FULL: "full pass", Work.QUICK: "quick pass", Work.VERIFY: "verification"}
+NAMES = {Work.FULL: "full pass", Work.QUICK: "quick pass", Work.VERIFY: "verification", Work.UPLOAD: "upload"}
 
 
 def standing(

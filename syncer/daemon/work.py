@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 
 import structlog
 
 from syncer import app
+from syncer.daemon import deliveries
+from syncer.daemon.ends import BUG, DAMAGE, INCOMPLETE, UNAVAILABLE, End, Ended
 from syncer.errors import SafetyStop, SyncerError, Unauthorized, Unavailable, UnexpectedAnswer
 from syncer.log import redact
 from syncer.model import Finding, Report
-from syncer.operations.backup import Backup, backup
+from syncer.operations.backup import Backup, backup, chosen
 from syncer.operations.events import Watch
+from syncer.operations.parcels import Parcel, Uploads, UploadWatch
 from syncer.operations.passes import Mode
 from syncer.operations.passes import Options as PassOptions
+from syncer.operations.rooms import utc_now
+from syncer.operations.upload import upload
 from syncer.operations.verification import Options, Part, Progress, Verification
 from syncer.operations.verify import verify
 from syncer.service.client import ImageService
@@ -29,34 +33,7 @@ from syncer.settings import Settings
 log = structlog.get_logger()
 
 NAMED = ("origin", "archive", "workspace", "pid", "command", "since")  # facts that fit into a line of status
-BUG = 1
-INCOMPLETE = 3
-DAMAGE = 4
-UNAVAILABLE = Unavailable.exit_code
 GRAVITY = (SafetyStop.exit_code, UNAVAILABLE, INCOMPLETE)  # of what may be wrong with a workspace
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How work ended: the exit code that a command would have had, and a clause or two for people.
-
-    `futile`: it came to nothing, and is worth another try before its time.
-    """
-
-    code: int
-    text: str
-    hint: str = ""
-    futile: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ended(End):
-    """How a run ended. `whole` are the workspaces that are complete, `each` says of the others why they are not."""
-
-    run: str = ""
-    whole: frozenset[str] = field(default_factory=frozenset)
-    each: Mapping[str, End] = field(default_factory=dict)
-    damage: int | None = None  # that a verification found which came to its end
 
 
 class Worker:
@@ -132,6 +109,36 @@ class Worker:
             run=run,
             whole=self._whole(result, wanted) if error is None else _complete(result),
             each=self._each(result) if error is None and not result.down else {},
+        )
+
+    async def upload(
+        self, run: str, wanted: Sequence[str], parcels: Sequence[Parcel], watch: UploadWatch, result: Uploads
+    ) -> Ended:
+        """Upload what was dropped for the wanted workspaces, and settle what is open of earlier times."""
+
+        async def work() -> int:
+            service = await self._connected()
+            service.try_anew()
+            async with app.opened(self.settings, self._environ, "run", service=service, run=run) as rooms:
+                self._recognise(rooms.archive.id)
+                await upload(rooms, parcels, watch, result, workspaces=await chosen(rooms, wanted))
+            return result.exit_code
+
+        code, error = await _tried(work)
+        if isinstance(error, Unauthorized):
+            await self.disconnect()
+        errors = [one for one in (error, *result.errors) if one is not None]
+        each = deliveries.each(result, utc_now()) if error is None and code != UNAVAILABLE else {}
+        if code == INCOMPLETE and not errors and not each:
+            code = 0  # what was refused lies beside the reason: nothing is left that we could do
+        return Ended(
+            code,
+            _joined([*map(_clause, errors), *(end.text for end in each.values())]) or deliveries.summed_up(result),
+            next((hint for hint in (*map(_hint, errors), *(end.hint for end in each.values())) if hint), ""),
+            futile=error is not None or code == UNAVAILABLE,
+            run=run,
+            whole=frozenset(wanted) - each.keys() if error is None else frozenset(),
+            each=each,
         )
 
     async def verify(self, run: str, part: Part, watch: Callable[[Finding | Progress], None]) -> Ended:

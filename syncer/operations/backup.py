@@ -82,7 +82,7 @@ async def backup(rooms: Rooms, wanted: Sequence[str], options: Options, watch: W
         with bound_contextvars(run=rooms.run):
             for workspace in await _chosen(rooms, wanted, result):
                 proposed = workspace_folder(workspace.id, given.get(workspace.id))
-                folder = await _introduced(rooms, workspace, proposed)
+                folder = await introduced(rooms, workspace, proposed)
                 await _go(BackupPass(rooms, workspace, folder, options, watch), result)
             await _copy_manifest(rooms, result)
             result.down = await _silent(rooms, result)
@@ -113,7 +113,7 @@ async def _copy_manifest(rooms: Rooms, result: Backup) -> None:
         await keep_copy(rooms.archive, rooms.manifest, rooms.archive.root / MANIFEST)
 
 
-async def _introduced(rooms: Rooms, workspace: Workspace, proposed: str) -> str:
+async def introduced(rooms: Rooms, workspace: Workspace, proposed: str) -> str:
     """Return the workspace's folder; a workspace that is new, or has another name, is told to journal and manifest."""
     known = await rooms.manifest.known(workspace.id)
     if known is not None and workspace.name in {None, "", known.name}:

@@ -16,6 +16,7 @@ from pathlib import Path
 from syncer.archive.layout import MARKER, STAGING
 from syncer.errors import (
     ArchiveUnwritable,
+    ConfigError,
     NotFound,
     Refused,
     SafetyStop,
@@ -28,7 +29,7 @@ from syncer.errors import (
 from syncer.manifest.reader import sqlite_version
 from syncer.model import Workspace
 from syncer.service.client import ImageService
-from syncer.settings import Settings
+from syncer.settings import Settings, WorkspaceSettings
 
 CLOCK_SECONDS = 300  # tokens and signed links are refused by clocks that are further apart than some minutes
 SQLITE_AT_LEAST = (3, 35, 0)
@@ -47,7 +48,7 @@ NO_ROUTE = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the answer; `exit_code` is what a backup would end with because of it, 0 when all is well."""
+    """One line of the answer; `exit_code` is what a backup or upload would end with because of it, 0 if all is well."""
 
     name: str
     detail: str
@@ -56,13 +57,14 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether a backup can live with it."""
+        """Whether a backup and the uploads can live with it."""
         return self.exit_code == 0
 
 
 def check_machine(settings: Settings) -> list[Check]:
-    """Look at SQLite, and at the archive's folder and disk."""
-    return [_sqlite(), _folder(settings), _disk(settings), _lock(settings.archive.path)]
+    """Look at SQLite, at the archive's folder and disk, and at each folder that is watched for uploads."""
+    watched = [_watched(workspace, settings.archive.path) for workspace in settings.workspaces if workspace.watch]
+    return [_sqlite(), _folder(settings), _disk(settings), _lock(settings.archive.path), *watched]
 
 
 def _sqlite() -> Check:
@@ -112,6 +114,38 @@ def _lock(root: Path) -> Check:
     finally:
         os.close(fd)
     return Check("lock", "no other process holds the archive")
+
+
+def _watched(workspace: WorkspaceSettings, archive: Path) -> Check:
+    """Look at a watch folder as whoever runs this sees it; nothing is written there, since it may be watched now."""
+    folder = workspace.watch
+    assert folder is not None  # noqa: S101  asked for those that have one
+    title = f"watch {workspace.name or workspace.id}"
+    try:
+        with os.scandir(folder):
+            pass
+        inside = _overlap(folder.resolve(), archive.resolve())
+    except FileNotFoundError:
+        hint = "make it, mount its disk, or correct this workspace's watch in the configuration"
+        return Check(title, f"{folder} is not there", 3, hint)
+    except NotADirectoryError:
+        hint = "correct this workspace's watch in the configuration: it wants a folder"
+        return Check(title, f"{folder} is not a folder", 3, hint)
+    except OSError as error:
+        return Check(title, f"{folder} cannot be read: {error.strerror}", 3, _RIGHTS)
+    if inside:  # the settings compare the names only; links lead elsewhere
+        hint = "watch a folder of its own: what syncer writes must not be uploaded"
+        return Check(title, f"{folder} and the archive overlap", ConfigError.exit_code, hint)
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        return Check(title, f"{folder} cannot be written, to move files that are done or refused", 3, _RIGHTS)
+    return Check(title, f"{folder} can be read and written")
+
+
+_RIGHTS = "give this user the rights to read and write there (as a systemd service: docs/uploads.md)"
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _nearest(path: Path) -> Path:

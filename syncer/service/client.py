@@ -24,6 +24,7 @@ from syncer.service import auth, content, links, wire
 from syncer.service.addresses import Perimeter, Trust, public, redirected
 from syncer.service.pacing import Pacing
 from syncer.service.transport import Answer, Transport
+from syncer.service.upload import Source, Uploader
 
 T = TypeVar("T")
 
@@ -202,6 +203,20 @@ class ImageService:
                 document = decode(await answer.body(MAX_JSON))
         self._answered(answer)
         return document
+
+    # --- uploads --------------------------------------------------------------------------------------
+
+    async def upload(self, workspace_id: str, source: Source) -> Image:
+        """Make a new image in a workspace; returns it as the service's answer shows it. Never redirected.
+
+        Repeated only where surely nothing was carried out. Raises `Unavailable` (given up, and surely nothing was),
+        `Unsettled` (it may have been; `accepted` where the service said yes and the rest is lost), `QuotaReached`,
+        `NotFound` and `Refused` with their `status` (402, 403, 404, 410 and 3xx are about the workspace or the
+        service, other 4xx about this content), `Unauthorized`. Cancelled, it may have been carried out.
+        """
+        url = links.images_page_url(self._base, workspace_id, 1, PAGE_SIZE).with_query(None)
+        self._perimeter.judge_api(url)
+        return await Uploader(self._transport, self._pacing, self._tokens, _JSON).upload(url, workspace_id, source)
 
     # --- content --------------------------------------------------------------------------------------
 

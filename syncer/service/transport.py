@@ -1,4 +1,4 @@
-"""Send one request and hand over its answer: the module that touches the HTTP client (`notices` besides).
+"""Send one request and hand over its answer: the module that touches the HTTP client (`sending`, `notices` besides).
 
 It waits for the request's turn, bounds the reading in bytes and in time, counts, and tells `Pacing` who asked for a
 pause. Redirects are answers like others: the library would carry the token, or a POST's body, to wherever it is told.
@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -24,10 +25,11 @@ from aiohttp.resolver import ThreadedResolver
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from syncer.errors import ConfigError, Damaged, Refused, SyncerError, Unavailable, UnexpectedAnswer
+from syncer.errors import ConfigError, Damaged, Refused, SyncerError, Unavailable, UnexpectedAnswer, Unsettled
 from syncer.service.addresses import Perimeter, PublicResolver, Trust, public
 from syncer.service.content import decoded, encoding
 from syncer.service.pacing import Pacing, http_date, retry_after
+from syncer.service.sending import Outgoing, going_on
 
 USER_AGENT = "syncer"
 MIN_PROGRESS = 1024  # bytes within stall_seconds: a byte now and then must not hold an attempt for ever
@@ -81,6 +83,7 @@ class Transport:
         self,
         api: aiohttp.ClientSession,
         bare: aiohttp.ClientSession,
+        once: aiohttp.ClientSession,
         pacing: Pacing,
         *,
         stall_seconds: float,
@@ -88,6 +91,7 @@ class Transport:
     ) -> None:
         self._api = api
         self._bare = bare
+        self._once = once
         self._pacing = pacing
         self._stall_seconds = stall_seconds
         self._document_seconds = document_seconds
@@ -103,6 +107,8 @@ class Transport:
     ) -> AsyncIterator[Transport]:
         """Open the connection pools: one for the API, one that never sees a credential of ours in a header.
 
+        And a third one that keeps no connection, for what must not be sent twice.
+
         A body read in `chunks` only has to go on (`stall_seconds`), one read at once also has to end.
         """
         trusted = await asyncio.to_thread(certificates, ca_file)
@@ -111,11 +117,13 @@ class Transport:
         )
         async with AsyncExitStack() as stack:
             resolver = PublicResolver(perimeter, ThreadedResolver())
-            api, bare = [
+            api, bare, once = [
                 await stack.enter_async_context(
                     aiohttp.ClientSession(
                         # No limit: the operations bound what is in flight, and a queue in here would count as a stall.
-                        connector=aiohttp.TCPConnector(limit=0, resolver=resolver, ssl=trusted),
+                        connector=aiohttp.TCPConnector(
+                            limit=0, resolver=resolver, ssl=trusted, force_close=force_close
+                        ),
                         timeout=timeout,
                         cookie_jar=aiohttp.DummyCookieJar(),
                         headers={"User-Agent": USER_AGENT},
@@ -123,9 +131,9 @@ class Transport:
                         trust_env=False,
                     )
                 )
-                for _ in range(2)
+                for force_close in (False, False, True)
             ]
-            yield cls(api, bare, pacing, stall_seconds=stall_seconds, document_seconds=document_seconds)
+            yield cls(api, bare, once, pacing, stall_seconds=stall_seconds, document_seconds=document_seconds)
 
     @asynccontextmanager
     async def send(
@@ -155,6 +163,42 @@ class Transport:
                 response.close()
             return
         raise failure
+
+    @asynccontextmanager
+    async def post(self, url: URL, headers: Mapping[str, str], body: Outgoing) -> AsyncIterator[Answer]:
+        """Send a body to the API, once, over a new connection, for as long as it goes on.
+
+        `Unavailable` where surely nothing has left, `Unsettled` where something may have and no answer came.
+        """
+        origin = public(url)["origin"]
+        await self._pacing.turn(origin, limited=True)
+        self.requests += 1
+        self._moved()
+        patience = self._stall_seconds
+        # No `sock_read`: it would run from when the body is in the system's buffers, which on a slow line is not sent.
+        timeout = aiohttp.ClientTimeout(total=None, connect=patience, sock_connect=patience)
+        request = self._once.post(url, headers=headers, data=body, allow_redirects=False, timeout=timeout)
+        failure: SyncerError
+        try:
+            response = await going_on(request, lambda: body.progress, patience, self._moved)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure = _ours(error, url)
+            if body.begun:
+                facts: dict[str, Any] = {**failure.facts, "reason": failure.message}
+                failure = Unsettled("the upload was not answered", **facts)
+        else:
+            body.answered()
+            answer = self._answer(response, url, Trust.API, origin)
+            try:
+                yield answer
+            finally:
+                await answer.chunks.aclose()
+                response.close()
+            return
+        raise failure
+
+    def _moved(self) -> None:
+        self.activity += 1
 
     def _answer(self, response: aiohttp.ClientResponse, url: URL, trust: Trust, origin: str) -> Answer:
         self.statuses[response.status] += 1

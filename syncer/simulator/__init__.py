@@ -1,10 +1,11 @@
 """An imitation of the image service over real HTTP. It imports nothing of the client: no shared misreadings."""
 
-from . import faults
+from . import faults, uploads
 from .changes import Changes, mutate
 from .corpus import BRAND, CLOSED, ME, SOCIAL
 from .server import Options, Served, Simulator
 from .state import Shelf
+from .uploads import Uploaded
 
 __all__ = [
     "BRAND",
@@ -16,6 +17,8 @@ __all__ = [
     "Served",
     "Shelf",
     "Simulator",
+    "Uploaded",
     "faults",
     "mutate",
+    "uploads",
 ]

@@ -145,7 +145,7 @@ def reset() -> Action:
     """Break the connection before any answer, the hard way (RST). aiohttp's client quietly asks a GET once more."""
 
     async def act(request: web.Request, proceed: Proceed) -> web.StreamResponse:
-        _break(request)
+        hang_up(request)
         return web.Response()
 
     return act
@@ -156,7 +156,7 @@ def unanswered() -> Action:
 
     async def act(request: web.Request, proceed: Proceed) -> web.StreamResponse:
         answer = await proceed(request)
-        _break(request)
+        hang_up(request)
         return answer
 
     return act
@@ -366,7 +366,7 @@ def _raw(spoil: Callable[[bytes], tuple[int | None, bytes]]) -> Action:
         lines += [f"{name}: {value}" for name, value in answer.headers.items() if name != hdrs.CONTENT_LENGTH]
         if length is not None:
             lines.append(f"Content-Length: {length}")
-        transport = _transport(request)
+        transport = connection(request)
         transport.write("\r\n".join([*lines, "", ""]).encode() + sent)
         transport.close()
         return answer
@@ -374,14 +374,16 @@ def _raw(spoil: Callable[[bytes], tuple[int | None, bytes]]) -> Action:
     return act
 
 
-def _break(request: web.Request) -> None:
-    transport = _transport(request)
+def hang_up(request: web.Request) -> None:
+    """Break the connection that a request came over, the hard way (RST)."""
+    transport = connection(request)
     raw = transport.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no farewell: RST
     transport.abort()
 
 
-def _transport(request: web.Request) -> asyncio.Transport:
+def connection(request: web.Request) -> asyncio.Transport:
+    """Return the connection that a request came over, to write past the HTTP library."""
     transport = request.transport
     if not isinstance(transport, asyncio.Transport):
         raise ConnectionResetError("the client has gone")

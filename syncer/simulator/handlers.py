@@ -23,6 +23,7 @@ from yarl import URL
 
 from . import corpus
 from .state import NotAPicture, Shelf, Stored, describe
+from .uploads import Uploaded
 
 IMAGES = "/api/image-service/v1/workspaces/{workspace}/images"
 IMAGE = IMAGES + "/{image:[^/]+}"
@@ -57,10 +58,11 @@ def invalid(*complaints: tuple[str, str, str]) -> Problem:
 
 
 class Handlers:
-    """The endpoints over one set of shelves."""
+    """The endpoints over one set of shelves; what is uploaded is written down in `uploads`."""
 
-    def __init__(self, shelves: dict[str, Shelf]) -> None:
+    def __init__(self, shelves: dict[str, Shelf], uploads: list[Uploaded]) -> None:
         self._shelves = shelves
+        self._uploads = uploads
 
     def routes(self) -> list[web.RouteDef]:
         """Every endpoint by its operation's name, which faults and the request log go by."""
@@ -132,9 +134,10 @@ class Handlers:
             describe(content)
         except (NotAPicture, binascii.Error) as error:
             raise invalid(("imageUrl", "The URL does not lead to a picture", "image")) from error
-        new = shelf.add(
+        new = shelf.take(
             content, generationId=f"gen_{uuid.uuid4().hex[:20]}", createdByUserId=corpus.ME, prompt="", model="upload"
         )
+        self._uploads.append(Uploaded(shelf.id, hashlib.sha256(content).hexdigest(), new, shelf.now()))
         return web.json_response(_shown(request, shelf, shelf[new]), status=HTTPStatus.CREATED)
 
     def _shelf(self, request: web.Request) -> Shelf:

@@ -2,7 +2,8 @@
 
 `async with Simulator.start(Options(...)) as sim:` listens on loopback, twice: the API with its token endpoint, and
 an object store on another port that takes signed URLs and no token. Everything it keeps is in memory and gone at
-the end. The data is in `sim.workspaces`, the switches in `sim.faults`, what was asked in `sim.requests`.
+the end. The data is in `sim.workspaces`, the switches in `sim.faults`, what was asked in `sim.requests`, what was
+uploaded, whether it was answered or not, in `sim.uploads`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from . import faults
 from .faults import Faults
 from .handlers import Handlers, Problem, content_path, picture, problem
 from .state import Clock, Shelf, furnish
+from .uploads import Uploaded
 
 _REMEMBERED = 20_000  # requests in `Simulator.requests`
 _LARGEST = 64 * 2**20  # of a request's body
@@ -78,6 +80,7 @@ class Simulator:
         self.workspaces: dict[str, Shelf] = furnish(options.images, options.seed, until, clock)
         self.faults = Faults()
         self.requests: deque[Served] = deque(maxlen=_REMEMBERED)
+        self.uploads: list[Uploaded] = []  # in the order in which they were carried out
         self.counts: Counter[str] = Counter()  # requests by operation, all of them
         self.url = self.token_url = self.store_url = ""
         self._clock = clock
@@ -100,7 +103,9 @@ class Simulator:
         sim = await asyncio.to_thread(cls, options, clock, sleep)  # drawing the pictures takes a moment
         async with AsyncExitStack() as stack:
             api = web.Application(middlewares=[sim._remember, sim._admit], client_max_size=_LARGEST)
-            api.add_routes([web.post("/oauth/v2/token", sim._grant, name="token"), *Handlers(sim.workspaces).routes()])
+            api.add_routes(
+                [web.post("/oauth/v2/token", sim._grant, name="token"), *Handlers(sim.workspaces, sim.uploads).routes()]
+            )
             store = web.Application(middlewares=[sim._remember])
             store.add_routes([web.get("/bucket/{workspace}/{image:[^/]+}", sim._store, name="store")])
             host = await _listen(stack, api, options.port)
@@ -126,6 +131,10 @@ class Simulator:
         path = "/bucket" + path.replace("/images/", "/", 1)
         claim = f"{path}?X-Goog-Credential=demo%40store%2Fauto&X-Goog-Date={int(self._clock())}"
         return f"{self.store_url}{claim}&X-Goog-Signature={self._sign(claim)}"
+
+    def is_uploaded(self, request: web.Request) -> bool:
+        """Whether the image that a request is about came by upload: `when=sim.is_uploaded`."""
+        return any(request.match_info.get("image") == uploaded.image for uploaded in self.uploads)
 
     def to_store(self, request: web.Request) -> str:
         """The signed URL for the image a request is about: `redirect(sim.to_store)`."""

@@ -49,6 +49,9 @@ class Shelf:
         self.id = id_
         self.name = name
         self.accessible = accessible  # a test takes the permission away by setting it to False
+        self.recode: Callable[[bytes], bytes] | None = None  # what the service makes of an upload's bytes
+        self.lagging = False  # whether uploads are not listed until `catch_up`
+        self._unlisted: set[str] = set()
         self._created = corpus.timestamp(created)
         self._clock = clock
         self._chance = random.Random(id_)  # noqa: S311 - pictures to play with, not secrets
@@ -67,9 +70,10 @@ class Shelf:
 
     @property
     def listing(self) -> list[Stored]:
-        """All images, the newest first; of one second, the later arrival first."""
+        """All images that are listed, the newest first; of one second, the later arrival first."""
         if self._listing is None:
-            self._listing = sorted(self._images.values(), key=lambda stored: stored.place, reverse=True)
+            listed = (stored for id_, stored in self._images.items() if id_ not in self._unlisted)
+            self._listing = sorted(listed, key=lambda stored: stored.place, reverse=True)
         return self._listing
 
     @property
@@ -125,6 +129,19 @@ class Shelf:
         picture = image.picture if content is None else content
         self.put(str(document["id"]), document, picture, media_type=media_type, at=str(document["createdAt"]))
         return str(document["id"])
+
+    def take(self, content: bytes, **fields: Any) -> str:
+        """Add an image from outside, as the service keeps such: see `recode` and `lagging`."""
+        id_ = self.add(content if self.recode is None else self.recode(content), **fields)
+        if self.lagging:
+            self._unlisted.add(id_)
+        return id_
+
+    def catch_up(self) -> None:
+        """List what has been uploaded meanwhile, and from now on at once."""
+        self.lagging = False
+        self._unlisted.clear()
+        self._listing = None
 
     def add_many(self, count: int) -> list[str]:
         """Add so many new images; the last one is the newest."""

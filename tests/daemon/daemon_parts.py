@@ -110,6 +110,7 @@ async def looked_after(
     *,
     load: Callable[[], Settings] | None = None,
     at_once: bool = False,
+    only_uploads: bool = False,
     start: datetime | None = None,
     begun: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[Watched]:
@@ -138,7 +139,7 @@ async def looked_after(
         socket = address(settings.daemon.socket, settings.archive.path, environ)
         watched: Watched
         watched = Watched(None, None, time, socket, pulse, lines)  # type: ignore[arg-type]
-        watched.daemon = Daemon(settings, load or (lambda: settings), world)
+        watched.daemon = Daemon(settings, load or (lambda: settings), world, only_uploads=only_uploads)
 
         def hear() -> None:
             text = heard.recv(1 << 16).decode()

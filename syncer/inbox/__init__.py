@@ -1,0 +1,1 @@
+"""The watch folder: which files are complete, and what becomes of them. Nothing of HTTP, SQL or the archive."""

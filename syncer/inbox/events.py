@@ -188,9 +188,13 @@ class Events:
 def silent(folder: Path) -> str | None:
     """Say why no events can be relied on in a folder, by the type of its file system; None where they can.
 
-    Raises `OSError` where the folder is not there.
+    Of a folder that is not there it says nothing: others do.
     """
-    kind = type_of(folder.stat().st_dev, Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+    try:
+        device = folder.stat().st_dev
+    except OSError:
+        return None
+    kind = type_of(device, Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
     return f"on {kind}, others' changes are not told" if kind in _SILENT or kind.startswith("fuse.") else None
 
 

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import assert_never
+from typing import ParamSpec, TypeVar, assert_never
 
 import structlog
 
@@ -27,6 +27,7 @@ from syncer.inbox.names import printable
 RESCAN = 60.0  # seconds between two walks, where events tell of what happens in between
 IDLE, BUSY = 10.0, 2.0  # the same at most where there are no events, and while files are on their way
 GLANCE = 1.0  # seconds between two looks at whether the folder is there, and still the same
+PATIENCE = 60.0  # seconds after which a disk that does not answer is a problem; a long walk is over by then
 PAUSE = 0.05  # seconds at least between two looks at files, however many are due one after the other
 
 HINTS = {
@@ -42,6 +43,9 @@ HINTS = {
 }
 
 log = structlog.get_logger()
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Identity = tuple[int, int]
 
@@ -64,6 +68,7 @@ class Watcher:
         self._ready = ready
         self._clock = clock
         self._rescan = rescan
+        self._asked: float | None = None  # since when a look at the disk has not been answered
         self._absent: str | None = None
         self._unreadable: str | None = None
         self._passed_over: set[Path] = set()  # and told so in the log
@@ -78,6 +83,8 @@ class Watcher:
     @property
     def problem(self) -> str | None:
         """Why the folder cannot be watched just now, and what to do; None while it can."""
+        if self._asked is not None and (waited := self._clock() - self._asked) > PATIENCE:
+            return f"{printable(self._folder)}: has not answered for {waited:.0f} s: is the network share there?"
         return self._absent or self._unreadable
 
     def doubt(self, path: Path) -> None:
@@ -89,7 +96,7 @@ class Watcher:
         """Watch until cancelled; without `events`, by walking alone."""
         before: Identity | None = None
         while True:
-            identity = await asyncio.to_thread(_identify, self._folder)
+            identity = await self._in_thread(_identify, self._folder)
             if isinstance(identity, OSError):
                 self._missing(identity)
                 await asyncio.sleep(GLANCE)
@@ -121,7 +128,7 @@ class Watcher:
         if self._silent is not None:
             await self._rounds(identity, lambda _: None)
             return
-        if (reason := await asyncio.to_thread(silent, self._folder)) is not None:
+        if (reason := await self._in_thread(silent, self._folder)) is not None:
             raise NoEvents(reason)
         with Events.open(self._folder) as events:
             async with asyncio.TaskGroup() as group:
@@ -158,11 +165,11 @@ class Watcher:
 
     async def _rounds(self, identity: Identity, enter: Callable[[Path], None]) -> None:
         """Walk and look, each when it is due, until events were lost or the folder is another one."""
-        while self._lost is None and await asyncio.to_thread(_identify, self._folder) == identity:
+        while self._lost is None and await self._in_thread(_identify, self._folder) == identity:
             if self._clock() >= self._walked + self._every:
                 await self._walk_all(enter)
             while self._appeared:
-                self._note(await asyncio.to_thread(walk, self._appeared.pop(), enter))
+                self._note(await self._in_thread(walk, self._appeared.pop(), enter))
             doubtful, self._doubtful = self._doubtful, set()
             await self._look_again(doubtful)
             await self._look_due()
@@ -177,7 +184,7 @@ class Watcher:
 
     async def _walk_all(self, enter: Callable[[Path], None]) -> None:
         """Walk the whole folder, and look at what is known and was not come by."""
-        found = await asyncio.to_thread(walk, self._folder, enter)
+        found = await self._in_thread(walk, self._folder, enter)
         self._note(found)
         self._passed_over &= {path for path, _ in found.ignored}
         self._unreadable = next((described(path, error) for path, error in found.unreadable), None)
@@ -200,7 +207,7 @@ class Watcher:
         known = list(paths)
         if not known:
             return
-        seen = await asyncio.to_thread(lambda: [signature(path) for path in known])
+        seen = await self._in_thread(lambda: [signature(path) for path in known])
         at = self._clock()
         for path, now in zip(known, seen, strict=True):
             self._book.found(path, now, at)
@@ -210,7 +217,7 @@ class Watcher:
         due = self._book.becoming.due(self._clock())
         if not due:
             return
-        looks = await asyncio.to_thread(lambda: [look(path, most=self._most) for path in due])
+        looks = await self._in_thread(lambda: [look(path, most=self._most) for path in due])
         at = self._clock()
         if sum([self._book.judged(path, seen, at) for path, seen in zip(due, looks, strict=True)]):
             self._ready()
@@ -225,6 +232,14 @@ class Watcher:
             async with asyncio.timeout(min(wait)):
                 await self._stirred.wait()
         self._stirred.clear()
+
+    async def _in_thread(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Look at the disk in a thread, one look at a time; how long it takes is known meanwhile."""
+        self._asked = self._clock()
+        try:
+            return await asyncio.to_thread(ask, *args, **kwargs)
+        finally:
+            self._asked = None
 
     def _pass_over(self, path: Path, reason: str) -> None:
         """Tell once of a file that its name excludes."""

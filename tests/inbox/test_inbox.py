@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from inbox_parts import copying, eventually, tree, watching, writing
+from inbox_parts import SECONDS, SETTLE, copying, eventually, tree, watching, writing
 from logs import logging_as_before
 from structlog.testing import capture_logs
 
 from syncer.inbox.disposal import After
 from syncer.inbox.drop import read
+from syncer.inbox.inbox import Inbox
 
 NO_EVENTS = pytest.mark.parametrize("events", [True, False], ids=["events", "polling"])
 
@@ -24,7 +27,7 @@ NO_EVENTS = pytest.mark.parametrize("events", [True, False], ids=["events", "pol
 async def test_a_file_that_is_written_slowly_is_offered_once_and_whole(tmp_path: Path, events: bool):
     """Its writer pauses for longer than a file has to be still."""
     path = tmp_path / "a.png"
-    async with watching(tmp_path, events=events, rescan=0.1 if not events else 60) as taker:
+    async with watching(tmp_path, events=events, rescan=60 if events else 0.1) as taker:
         with writing(path) as writer:
             for word in ("one", "two", "three"):
                 writer.write(word)
@@ -121,6 +124,35 @@ async def test_a_folder_that_is_moved_in_is_walked(tmp_path: Path, events: bool)
     assert {"tree/a.png", "tree/b/c.png", "tree/b/d/e.png"} <= set(taker.names)
 
 
+async def test_a_folder_that_takes_the_place_of_one_that_was_moved_out_is_followed(tmp_path: Path):
+    """The other is nobody's concern, though somebody goes on writing to it."""
+    watched = tmp_path / "watched"
+    (watched / "tree").mkdir(parents=True)
+    async with watching(watched) as taker:
+        await taker.a_while()
+        (watched / "tree").rename(tmp_path / "tree")
+        (watched / "tree").mkdir()
+        await taker.a_while()
+        (tmp_path / "tree" / "a.png").write_bytes(b"picture")
+        (watched / "tree" / "b.png").write_bytes(b"picture")
+        await taker.until(lambda: taker.names == ["tree/b.png"])
+
+
+async def test_a_folder_that_takes_an_empty_ones_place_is_followed(tmp_path: Path):
+    """Nothing is told of the end of the one that was there."""
+    watched = tmp_path / "watched"
+    (watched / "tree").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    async with watching(watched) as taker:
+        await taker.a_while()
+        held = os.open(watched / "tree", os.O_RDONLY)  # somebody stands in it: it does not end before they leave
+        (tmp_path / "other").rename(watched / "tree")
+        await taker.a_while()
+        (watched / "tree" / "a.png").write_bytes(b"picture")
+        await taker.until(lambda: taker.names == ["tree/a.png"])
+        os.close(held)
+
+
 async def test_a_folder_that_is_made_and_filled_at_once_is_followed(tmp_path: Path):
     """What is written before anybody could watch it is found as well; so it is when all is made anew."""
     async with watching(tmp_path) as taker:
@@ -138,9 +170,10 @@ async def test_a_folder_that_is_made_and_filled_at_once_is_followed(tmp_path: Pa
     assert len(set(taker.names)) == 60
 
 
-async def test_a_file_that_is_moved_away_or_removed_is_not_offered(tmp_path: Path):
-    """Nor waited for; and what has been written to since it was complete is not offered as it was."""
-    async with watching(tmp_path) as taker:
+@NO_EVENTS
+async def test_a_file_that_is_moved_away_or_removed_is_not_offered(tmp_path: Path, events: bool):
+    """Nor waited for, nor what was below a folder that is."""
+    async with watching(tmp_path, events=events, rescan=60 if events else 0.1) as taker:
         await taker.a_while()
         (tmp_path / "b").mkdir()
         for name in ("a.png", "b/c.png"):
@@ -151,6 +184,30 @@ async def test_a_file_that_is_moved_away_or_removed_is_not_offered(tmp_path: Pat
         await eventually(lambda: taker.inbox.waiting == 1)
         await taker.a_while()
         assert taker.names == []
+
+
+@NO_EVENTS
+async def test_what_was_complete_is_not_offered_once_its_folder_is_moved_away(tmp_path: Path, events: bool):
+    """Where it lies then is nobody's concern."""
+    watched = tmp_path / "watched"
+    (watched / "tree").mkdir(parents=True)
+    (watched / "tree" / "a.png").write_bytes(b"picture")
+    complete = asyncio.Event()
+    opened = Inbox.open(
+        watched,
+        settle=SETTLE,
+        after=After.MOVE,
+        most=100,
+        ready=complete.set,
+        rescan=60 if events else 0.1,
+        events=events,
+    )
+    async with opened as inbox:
+        async with asyncio.timeout(SECONDS):
+            await complete.wait()
+        (watched / "tree").rename(tmp_path / "tree")
+        await eventually(lambda: inbox.waiting == 0)
+        assert inbox.take() == []
 
 
 async def test_what_is_nothing_to_upload_is_offered_with_its_fault(tmp_path: Path):
@@ -167,7 +224,7 @@ async def test_what_is_nothing_to_upload_is_offered_with_its_fault(tmp_path: Pat
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(watched / "socket.png"))
         expected = {"empty.png", "large.png", "link.png", "folder", "fifo.png", "socket.png"}
-        if os.geteuid() == 0:
+        with suppress(PermissionError):  # not everybody may make one
             os.mknod(watched / "device.png", 0o20600, os.makedev(1, 3))
             expected.add("device.png")
         await taker.take(len(expected))
@@ -245,12 +302,14 @@ async def test_a_file_can_be_deleted_when_it_is_done(tmp_path: Path):
 
 
 async def test_a_file_that_changed_in_hand_comes_round_again(tmp_path: Path):
-    """It is not moved away, and offered as it is then."""
+    """It is not moved away, and offered as it is then; not before it is out of hand."""
     async with watching(tmp_path) as taker:
         path = tmp_path / "a.png"
         path.write_bytes(b"picture")
         (drop,) = await taker.take()
         path.write_bytes(b"another picture")
+        await taker.a_while()
+        assert taker.names == ["a.png"]
         assert await read(drop) is None
         assert await taker.inbox.done(drop) is None
         (again,) = await taker.take()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from syncer.inbox import watcher
 from syncer.inbox.disposal import After
 from syncer.inbox.events import silent, type_of
 from syncer.inbox.inbox import Inbox
+from syncer.inbox.looking import Found, walk
 
 NO_EVENTS = pytest.mark.parametrize("events", [True, False], ids=["events", "polling"])
 
@@ -31,6 +33,8 @@ async def test_a_folder_that_is_deleted_and_made_again_is_watched_again(tmp_path
             for number in range(2):
                 await eventually(lambda: taker.inbox.problem)
                 for drop in taker.taken:
+                    taker.inbox.later(drop)
+                    await eventually(lambda: taker.inbox.waiting == 0)
                     assert await taker.inbox.done(drop) is None
                 assert taker.inbox.problem == f"{watched}: No such file or directory: make it, or mount its disk"
                 assert taker.inbox.waiting == 0
@@ -214,6 +218,27 @@ def test_shares_are_known_by_the_type_of_their_file_system(tmp_path: Path):
         "",
     ]
     assert silent(tmp_path) is None
+
+
+async def test_a_share_that_does_not_answer_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It holds up nobody else; after a minute it is said, and once it answers it is no problem any more."""
+    at = 0.0
+    asked, answered = threading.Event(), threading.Event()
+
+    def hanging(folder: Path, enter: Callable[[Path], None]) -> Found:
+        asked.set()
+        answered.wait(60)
+        return walk(folder, enter)
+
+    monkeypatch.setattr(watcher, "walk", hanging)
+    opened = Inbox.open(tmp_path, settle=1, after=After.MOVE, most=100, ready=lambda: None, clock=lambda: at)
+    async with opened as inbox:
+        await eventually(asked.is_set)
+        assert inbox.problem is None
+        at = 61.0
+        assert inbox.problem == f"{tmp_path}: has not answered for 61 s: is the network share there?"
+        answered.set()
+        await eventually(lambda: inbox.problem is None)
 
 
 async def test_a_mistake_of_ours_ends_the_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

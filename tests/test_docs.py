@@ -28,8 +28,8 @@ from syncer.settings import Settings
 from syncer.simulator.server import Simulator
 
 DOCS = Path(__file__).parents[1] / "docs"
-ARCHIVE, MANIFEST, EXIT_CODES = (
-    (DOCS / f"{name}.md").read_text() for name in ("archive-format", "manifest", "exit-codes")
+ARCHIVE, MANIFEST, EXIT_CODES, UPLOADS = (
+    (DOCS / f"{name}.md").read_text() for name in ("archive-format", "manifest", "exit-codes", "uploads")
 )
 
 
@@ -67,6 +67,14 @@ def test_every_table_and_column_is_documented():
     told = {title: [name for name, _ in rows(section(MANIFEST, f"`{title}`")) if name != "column"] for title in titles}
 
     assert told == there
+
+
+def test_every_state_of_an_upload_is_documented():
+    """Where they are explained, and where the table is."""
+    (states,) = re.findall(r"^The states: (.*?)\n\n", section(MANIFEST, "`uploads`"), re.MULTILINE | re.DOTALL)
+
+    assert {name for name, _ in rows(section(UPLOADS, "States")) if name != "state"} == set(UploadState)
+    assert set(re.findall(r"`(\w+)`", states)) == set(UploadState)
 
 
 async def test_every_field_of_a_sidecar_is_documented(settings: Settings):

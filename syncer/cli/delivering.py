@@ -81,18 +81,19 @@ class Bar:
         self._clock = clock
         self._began = clock()
         self._task = progress.add_task("Uploading", total=None, note="")
-        self._all = self._bytes = self._under_way = 0
+        self._all = self._bytes = 0
+        self._under_way: set[int] = set()  # one may be sent several times: what never arrived is sent again
 
     def __call__(self, event: UploadEvent) -> None:
         match event:
             case UploadsBegan(total, count):
                 self._all, self._began = count, self._clock()
                 self._progress.update(self._task, total=total)
-            case UploadSending():
-                self._under_way += 1
+            case UploadSending(parcel):
+                self._under_way.add(id(parcel))
             case Delivered():
                 self._bytes += event.parcel.size
-                self._under_way = max(0, self._under_way - 1)
+                self._under_way.discard(id(event.parcel))
                 self._progress.advance(self._task)
                 if event.kind in THERE and not self._silent:
                     say(line(event))
@@ -105,7 +106,7 @@ class Bar:
         parts = [f"{size(self._bytes)} of {size(self._all)}", f"{size(int(rate))}/s"]
         if rate and (left := self._all - self._bytes) > 0:
             parts.append(f"{timedelta(seconds=round(left / rate))} left")
-        return " · ".join([*parts, *([f"{self._under_way} under way"] if self._under_way else [])])
+        return " · ".join([*parts, *([f"{len(self._under_way)} under way"] if self._under_way else [])])
 
 
 class JsonLines:

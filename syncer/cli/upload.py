@@ -46,7 +46,7 @@ def upload_(
     Parameters
     ----------
     source
-        Files, or addresses (https://…) that the service fetches itself; to settle one: its SHA256, from `syncer status`.
+        Files, or addresses (https://…) that the service fetches; to settle one: its SHA256, from `syncer status`.
     workspace
         Id or name of the workspace; may be left out where only one is configured.
     dry_run

@@ -76,6 +76,10 @@ def socket(tmp_path: Path) -> Path:
             ["trigger", "--verify", "--wait"],
             {"ask": "trigger", "work": "verify", "workspaces": [], "accept_deletions": False, "wait": True},
         ),
+        (
+            ["trigger", "--uploads", "a"],
+            {"ask": "trigger", "work": "upload", "workspaces": ["a"], "accept_deletions": False, "wait": False},
+        ),
         (["pause"], {"ask": "pause"}),
         (["resume"], {"ask": "resume"}),
     ],
@@ -125,9 +129,10 @@ def test_without_a_daemon_it_says_what_to_do(command: str, syncer: Syncer, confi
     assert not settings_of(config).archive.path.exists()
 
 
-def test_two_kinds_of_work_exclude_each_other(syncer: Syncer, config: Path):
+@pytest.mark.parametrize("kinds", [["--quick", "--verify"], ["--quick", "--uploads"], ["--verify", "--uploads"]])
+def test_two_kinds_of_work_exclude_each_other(syncer: Syncer, config: Path, kinds: list[str]):
     """Before anybody is asked."""
-    ran = syncer("trigger", "--quick", "--verify")
+    ran = syncer("trigger", *kinds)
     assert ran.code == 2
     assert "exclude each other" in ran.err
 
@@ -150,8 +155,9 @@ def test_it_is_asked_where_it_says_that_it_listens_and_then_where_it_would_here(
     settings = settings_of(config)
     here = address(None, settings.archive.path, os.environ)
     assert ordering.sockets(settings) == (here, ordering.SERVICE)
-    with app.looked_after(settings, tmp_path / "there.sock"):
-        assert ordering.sockets(settings) == (tmp_path / "there.sock", here, ordering.SERVICE)
+    for only_uploads in (False, True):
+        with app.looked_after(settings, tmp_path / "there.sock", only_uploads=only_uploads):
+            assert ordering.sockets(settings) == (tmp_path / "there.sock", here, ordering.SERVICE)
 
     configured = settings_of(configure(sim, tmp_path, daemon={"socket": "/run/x.sock"}))
     assert ordering.sockets(configured) == (Path("/run/x.sock"), ordering.SERVICE)

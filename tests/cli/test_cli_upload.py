@@ -234,27 +234,30 @@ def test_everything_is_looked_at_before_anything_is_sent(syncer: Syncer, sim: Si
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "complaint"),
     [
-        [],
-        ["--lost"],
-        ["--lost", "not-a-hash"],
-        ["--lost", NO_SHA, NO_SHA],
-        ["--lost", "--arrived", "x", NO_SHA],
-        ["--lost", NO_SHA, "--dry-run"],
-        ["--arrived", "x", NO_SHA, "--again"],
-        ["kite.png", "--workspace", "*"],
-        ["kite.png", "--workspace", "nobody"],
+        ([], "nothing to upload"),
+        (["--lost"], "want the SHA256"),
+        (["--lost", "not-a-hash"], "want the SHA256"),
+        (["--lost", NO_SHA, NO_SHA], "want the SHA256"),
+        (["--lost", "--arrived", "x", NO_SHA], "exclude each other"),
+        (["--lost", NO_SHA, "--dry-run"], "send nothing"),
+        (["--arrived", "x", NO_SHA, "--again"], "send nothing"),
+        (["kite.png", "--workspace", "*"], "one workspace is wanted"),
+        (["kite.png", "--workspace", "nobody"], "no workspace 'nobody'"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_meant(syncer: Syncer, sim: Simulator, config: Path, tmp_path: Path, words: list[str]):
+def test_what_cannot_be_meant(
+    syncer: Syncer, sim: Simulator, config: Path, tmp_path: Path, words: list[str], complaint: str
+):
     """Is a mistake in usage, with a way out, and nothing is sent."""
     drawn(tmp_path, "kite.png")
 
     ran = syncer("upload", *words)
 
     assert ran.code == 2
+    assert complaint in ran.err
     assert "→" in ran.err
     assert sim.uploads == []
 

@@ -117,16 +117,17 @@ def test_status_lists_no_more_than_a_person_reads(syncer: Syncer, archive: Path)
 
 def test_an_undecided_upload_is_no_fault_of_the_backup(syncer: Syncer, archive: Path):
     """It changes neither what is complete, nor what is stale, nor the exit code."""
-    before = syncer("status", "--json", "--max-age", "26h")
     sent(archive, UploadState.UNDECIDED)
+    db = Database(archive.parent / "archive" / "manifest.db")
+    with db.conn:
+        db.conn.execute("update runs set complete = 1")
+        db.conn.execute("delete from failures")
+    db.close()
 
-    after = syncer("status", "--json", "--max-age", "26h")
+    ran = syncer("status", "--json", "--max-age", "26h")
 
-    assert (after.code, after.summary["complete"], after.summary["stale"]) == (
-        before.code,
-        before.summary["complete"],
-        before.summary["stale"],
-    )
+    assert (ran.code, ran.summary["complete"], ran.summary["stale"]) == (0, True, False)
+    assert ran.summary["uploads"] == {"undecided": 1}
 
 
 def test_what_an_upload_is_called_is_harmless(syncer: Syncer, archive: Path):
@@ -244,12 +245,27 @@ def test_a_watch_folder_that_cannot_be_used(
     assert "clock" in {line["name"] for line in ran.lines}
 
 
-@pytest.mark.parametrize(("call", "words"), [("scandir", "cannot be read"), ("access", "cannot be written")])
+@pytest.mark.parametrize(
+    ("call", "after", "words", "code"),
+    [
+        ("scandir", "keep", "cannot be read", 3),
+        ("access", "move", "cannot be written", 3),
+        ("access", "keep", "what is refused stays", 0),
+    ],
+)
 def test_a_watch_folder_without_the_rights(
-    syncer: Syncer, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, words: str
+    syncer: Syncer,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    after: str,
+    words: str,
+    code: int,
 ):
-    """What the kernel refuses is told: root, as whom tests may run, is never refused, so it is refused in its place."""
+    """Is told: root, as whom tests may run, is never refused anything, so it is refused here in the kernel's place."""
     folder = watched(config, tmp_path / "drop")
+    config.write_text(f'{config.read_text()}\nwatch_after = "{after}"')
     folder.mkdir()
     real = getattr(os, call)
 
@@ -264,5 +280,5 @@ def test_a_watch_folder_without_the_rights(
 
     ran = syncer("check", "--json")
 
-    assert ran.code == 3
+    assert ran.code == code
     assert words in checked(ran)["detail"]

@@ -13,8 +13,10 @@ from syncer.errors import Refused, SyncerError
 from syncer.service.upload import Inline, Remote, Source
 
 SIGNATURE = "canary+Sig/na%2Fture~1=="
-SIGNED = f"https://store.example/canary-bucket/canary.png?X-Goog-Date=20261122&X-Goog-Signature={SIGNATURE}&e=1#canary"
-STATUSES = (400, 403, 404, 422, 429, 402, 500)
+SIGNED = (
+    f"https://store.example/canary-bucket/canary.png?X-Goog-Date=20261122&X-Goog-Signature={SIGNATURE}&e=1#of-canary"
+)
+STATUSES = (402, 403, 404, 422, 429, 500)
 
 
 async def told(status: int, body: object, source: Source) -> SyncerError:
@@ -37,7 +39,6 @@ async def told(status: int, body: object, source: Source) -> SyncerError:
         "no canary.png in canary-bucket",
         "HTTPS://STORE.example/canary-bucket/x",
         f"the signature {quote(SIGNATURE, safe='')} has ended",
-        "canary",
     ],
 )
 @pytest.mark.parametrize("field", ["error", "message", "code"])
@@ -51,10 +52,10 @@ async def test_an_address_that_the_service_repeats_is_blanked(echo, field):
 
 @pytest.mark.parametrize("status", STATUSES)
 async def test_an_address_escaped_as_json_allows_is_blanked(status):
-    r"""With `\/` and `\u0026`, as some services write."""
-    text = json.dumps({"error": f"cannot fetch {SIGNED}"}).replace("/", r"\/").replace("&", r"\u0026")
-
-    assert "canary" not in said(await told(status, text.encode(), Remote(SIGNED)))
+    r"""With `\/` and `\u0026`, as some services write, whole and a value alone."""
+    for echo in (SIGNED, SIGNATURE):
+        text = json.dumps({"error": f"cannot fetch {echo}"}).replace("/", r"\/").replace("&", r"\u0026")
+        assert "canary" not in said(await told(status, text.encode(), Remote(SIGNED)))
 
 
 async def test_a_value_at_the_end_of_what_is_shown_is_blanked_as_well():

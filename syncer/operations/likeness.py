@@ -1,9 +1,9 @@
 """Say whether two files show the same picture, though their bytes differ.
 
 For a service that encodes anew what it is given: the dimensions have to agree as a viewer would show them, and so have
-small versions of the two, on the whole and everywhere, so that two variants of one design stay two. It is an opinion
-about pictures and no proof. A kind that cannot be decoded here, more pixels than anybody needs and whatever a decoder
-stumbles over come to "cannot tell". No I/O; decoding takes time and memory, so it is for a thread, one at a time.
+small versions of the two, on the whole and everywhere, so that two variants of one design are not taken for one. It is
+an opinion about pictures and no proof. A kind that cannot be decoded here, more pixels than anybody needs and whatever
+a decoder stumbles over come to "cannot tell". No I/O; decoding takes time and memory: it is for a thread of its own.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 from PIL import ExifTags, Image, ImageChops, ImageOps, ImageStat
 
-SIDE = 64  # pixels of the small version, in both directions
+SIDE = 64  # cells of the small version at most, in each direction
+CELL = 8  # pixels of the picture at least in each: a lossy encoder keeps their mean, not each of them
 MOST_PIXELS = 50_000_000  # decoded, they take up to four bytes each
-MEAN = 6.0  # of 255, in the channel that differs most: a poor JPEG comes to about 1
-PEAK = 48  # of 255, in the one place that differs most: another word on a button comes to 60 and more
+MEAN = 10.0  # of 255, in the channel that differs most, for the same picture: a poor JPEG comes to 3, a tiny one to 8
+PEAK = 48  # of 255, in the one place that differs most, likewise: another word on a button comes to 60 and more
+OTHER = 24.0  # of 255, from which on it is another picture, as it is for any two that have nothing in common: 50 and up
 _OPAQUE = 250
-_SEEN = SIDE * SIDE // 16  # as much has to be opaque in both
 
 # Not all that the library knows: some of its decoders run other programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -37,6 +38,11 @@ class Look:
     height: int
     small: bytes = field(repr=False)
 
+    @property
+    def cells(self) -> tuple[int, int]:
+        """The dimensions of the small version."""
+        return _cells(self.width, self.height)
+
 
 def look(picture: bytes) -> Look | None:
     """Decode a picture and make it small; None where that cannot be done."""
@@ -47,23 +53,30 @@ def look(picture: bytes) -> Look | None:
                 return None
             if opened.getexif().get(ExifTags.Base.Orientation) in _TURNED:
                 width, height = height, width
-            opened.draft("RGB", (8 * SIDE, 8 * SIDE))  # a JPEG need not be decoded whole
+            opened.draft("RGB", (CELL * SIDE, CELL * SIDE))  # a JPEG need not be decoded whole
             ImageOps.exif_transpose(opened, in_place=True)
             shown = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
-            small = shown.resize((SIDE, SIDE), Image.Resampling.BOX).convert("RGBA")
+            small = shown.resize(_cells(width, height), Image.Resampling.BOX).convert("RGBA")
     except Exception:  # whatever a decoder raises over a file that is damaged, or made to be odd
         return None
     return Look(width, height, small.tobytes())
 
 
 def alike(one: Look, other: Look) -> bool | None:
-    """Say whether two pictures are the same one; None where too little of them is opaque to tell."""
+    """Say whether two pictures are the same one; None where that cannot be told."""
     if (one.width, one.height) != (other.width, other.height):
         return False
-    first, second = (Image.frombytes("RGBA", (SIDE, SIDE), each.small) for each in (one, other))
+    first, second = (Image.frombytes("RGBA", each.cells, each.small) for each in (one, other))
     # Where one of them lets its background through, the other may have any colour painted there.
     opaque = ImageChops.darker(first.getchannel("A"), second.getchannel("A")).point(lambda a: 255 * (a >= _OPAQUE))
     apart = ImageStat.Stat(ImageChops.difference(first.convert("RGB"), second.convert("RGB")), opaque)
-    if apart.count[0] < _SEEN:
+    if 8 * apart.count[0] < len(one.small) // 4:  # too little of them is to be seen
         return None
-    return max(apart.mean) <= MEAN and max(high for _, high in apart.extrema) <= PEAK
+    mean, peak = max(apart.mean), max(high for _, high in apart.extrema)
+    if mean <= MEAN and peak <= PEAK:
+        return True
+    return False if mean > OTHER else None
+
+
+def _cells(width: int, height: int) -> tuple[int, int]:
+    return min(SIDE, max(1, width // CELL)), min(SIDE, max(1, height // CELL))

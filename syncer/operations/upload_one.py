@@ -33,7 +33,7 @@ from syncer.service.upload import Inline, Remote, Source
 
 ACCEPTED = "the service took the upload, and its answer is lost"  # the reason of what must not be taken for absent
 
-_BUDGET = 64 << 20  # bytes of files that are held at one time
+HELD = 64 << 20  # bytes of files that are held at one time; the largest one may need more
 _GATEWAYS = frozenset({408, 504, 524})  # somebody gave up waiting for the service, which may go on
 _OF_THE_WORKSPACE = frozenset({None, 401, 403, 404, 410})  # refusals that the next file would meet as well
 _HINTS = {413: "make the picture smaller"}
@@ -154,7 +154,7 @@ class Courier:
     _budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
-        self._budget = Budget(max(_BUDGET, self.rooms.settings.limits.upload_bytes))
+        self._budget = Budget(max(HELD, self.rooms.settings.limits.upload_bytes))
 
     async def carry(self, parcel: Parcel) -> None:
         """Bring a parcel as far as it comes for now. Raises only what ends the run."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from uploading import Waiting, carried_out, opened, parcel, picture, remote, row, run, sha256
 
-from syncer.errors import ConfigError
-from syncer.operations.parcels import Kind
-from syncer.operations.upload import decide
+from syncer.operations.parcels import Kind, Uploads
+from syncer.operations.rooms import utc_now
+from syncer.operations.upload import upload
 from syncer.operations.upload_one import ACCEPTED
 from syncer.settings import Settings
 from syncer.simulator import faults, uploads
@@ -70,7 +73,7 @@ async def test_a_service_that_is_still_at_work_is_waited_for(
 ):
     """Carried out when nobody waits for the answer any more; longer where the waiting itself was given up."""
     waiting, at_work = Waiting(), asyncio.Event()
-    sim.faults.on("upload", uploads.later(at_work, code=action), times=1)
+    sim.faults.on("upload", uploads.later(at_work.wait, code=action), times=1)
     waiting.after(seconds, at_work.set)
 
     ran = await run(settings, parcel(tmp_path, "a.png", A, shelf), sleep=waiting)
@@ -85,7 +88,12 @@ async def test_an_answer_that_does_not_come_in_time_is_waited_for(
     """The service may take as long again as it took before."""
     settings = configured(limits={"stall_seconds": 0.3})
     waiting, late = Waiting(), asyncio.Event()
-    sim.faults.on("upload", faults.before(lambda _: late.wait()), times=1)
+
+    async def slow(request: web.Request) -> None:
+        await request.read()
+        await late.wait()
+
+    sim.faults.on("upload", faults.before(slow), times=1)
     waiting.after(30, late.set)
 
     ran = await run(settings, parcel(tmp_path, "a.png", A, shelf), sleep=waiting)
@@ -132,6 +140,38 @@ async def test_older_images_are_not_looked_at(sim: Simulator, settings: Settings
     assert (sim.counts["listing"], sim.counts["content"]) == (2, 1)
 
 
+@pytest.mark.parametrize(("action", "sent"), [(faults.status(502), 3), (faults.unanswered(), 2)])
+async def test_an_image_that_is_known_is_not_taken_for_another(
+    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path, action: faults.Action, sent: int
+):
+    """What is sent once more is another image, and the one from before, of the same bytes, is not it."""
+    given = parcel(tmp_path, "a.png", A, shelf)
+    await run(settings, given)
+    sim.faults.on("upload", action, times=1)
+
+    ran = await run(settings, given, again=True)
+
+    assert (ran.only.kind, sim.counts["upload"], len(sim.uploads)) == (Kind.UPLOADED, sent, 2)
+    assert row(settings)["image_id"] == sim.uploads[1].image
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=300), timedelta(minutes=10)])
+async def test_a_clock_that_was_ahead_hides_nothing(
+    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path, ahead: timedelta
+):
+    """The intent may be dated after the image that came of it."""
+    sim.faults.on("upload", faults.unanswered(), times=1)
+    listing = sim.faults.on("listing", faults.status(503))
+    given = parcel(tmp_path, "a.png", A, shelf)
+    async with opened(settings) as rooms:
+        await upload(replace(rooms, now=lambda: utc_now() + ahead), [given], lambda _: None, Uploads())
+    listing.left = 0
+
+    ran = await run(settings, given)
+
+    assert (ran.only.kind, len(sim.uploads)) == (Kind.ALREADY, 1)
+
+
 # --- the service said yes -----------------------------------------------------------------------------
 
 
@@ -146,6 +186,7 @@ async def test_what_the_service_took_and_does_not_show_is_for_a_person(
     second = await run(settings, given)
 
     for ran in (first, second):
+        assert ran.result.opened == []  # it is among what was given
         assert (ran.only.kind, ran.result.exit_code) == (Kind.UNDECIDED, 3)
         assert f"--arrived IMAGE {sha256(A)} --workspace {shelf}" in ran.only.hint
         assert f"--lost {sha256(A)} --workspace {shelf}" in ran.only.hint
@@ -238,6 +279,22 @@ async def test_the_same_picture_in_other_bytes_is_found(sim: Simulator, settings
     assert (ran.only.kind, ran.only.upload.state, len(sim.uploads)) == (Kind.UPLOADED, "reencoded", 2)
 
 
+async def test_the_same_picture_is_taken_only_when_the_same_bytes_stay_away(
+    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path
+):
+    """Somebody else's copy in other bytes may be listed before ours is."""
+    sim.workspaces[shelf].add(uploads.as_jpeg(A))
+    sim.workspaces[shelf].lagging = True
+    sim.faults.on("upload", faults.unanswered(), times=1)
+    waiting = Waiting()
+    waiting.after(9, sim.workspaces[shelf].catch_up)
+
+    ran = await run(settings, parcel(tmp_path, "a.png", A, shelf), sleep=waiting)
+
+    assert (ran.only.kind, ran.only.upload.state) == (Kind.UPLOADED, "done")
+    assert ran.only.upload.image_id == sim.uploads[0].image
+
+
 async def test_two_of_the_same_picture_are_for_a_person(sim: Simulator, settings: Settings, shelf: str, tmp_path: Path):
     """Both are named; nothing is sent."""
     sim.workspaces[shelf].recode = uploads.as_jpeg
@@ -313,66 +370,3 @@ async def test_an_address_cannot_be_compared(
     ran = await run(settings, remote(sim.signed_url(shelf, sim.workspaces[shelf].ids[3]), shelf))
 
     assert (ran.only.kind, sim.counts["upload"]) == (kind, sent)
-
-
-# --- a person's word ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def undecided(sim: Simulator, settings: Settings, shelf: str, tmp_path: Path) -> str:
-    """The hash of an upload that is undecided."""
-    sim.faults.on("upload", faults.body(b"", "application/json", code=201), times=1)
-    ran = await run(settings, parcel(tmp_path, "a.png", A, shelf))
-    assert ran.only.kind is Kind.UNDECIDED
-    return sha256(A)
-
-
-async def test_a_person_says_that_it_never_arrived(
-    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path, undecided: str
-):
-    """Then the file may be sent."""
-    async with opened(settings) as rooms:
-        assert (await decide(rooms, shelf, undecided, None)).state == "unsent"
-
-    assert (await run(settings, parcel(tmp_path, "a.png", A, shelf))).only.kind is Kind.UPLOADED
-
-
-@pytest.mark.parametrize(("content", "state"), [(A, "done"), (uploads.as_jpeg(A), "reencoded")])
-async def test_a_person_says_which_image_it_is(
-    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path, undecided: str, content: bytes, state: str
-):
-    """It is proven as far as can be, and never sent again."""
-    image = sim.workspaces[shelf].add(content)
-
-    async with opened(settings) as rooms:
-        upload = await decide(rooms, shelf, undecided, image)
-
-    assert (upload.state, upload.image_id, upload.served_sha256) == (state, image, sha256(content))
-    assert (await run(settings, parcel(tmp_path, "a.png", A, shelf))).only.kind is Kind.ALREADY
-
-
-async def test_a_word_that_cannot_be_taken(
-    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path, undecided: str
-):
-    """An unknown upload, an unknown image, one that came of another upload, and one that is settled."""
-    other = await run(settings, parcel(tmp_path, "b.png", picture("b"), shelf))
-    taken = other.only.upload.image_id
-
-    async with opened(settings) as rooms:
-        for hash_, image in (
-            ("0" * 64, None),
-            (undecided, "no-such"),
-            (undecided, taken),
-            (sha256(picture("b")), None),
-        ):
-            with pytest.raises(ConfigError):
-                await decide(rooms, shelf, hash_, image)
-
-    assert row_of(settings, undecided) == "undecided"
-
-
-def row_of(settings: Settings, hash_: str) -> str:
-    from support import rows
-
-    (found,) = rows(settings.archive.path, "uploads", f"sha256 = '{hash_}'")
-    return str(found["state"])

@@ -15,6 +15,7 @@ from syncer.errors import Unauthorized
 from syncer.inbox.disposal import After
 from syncer.inbox.inbox import Inbox
 from syncer.model import Workspace
+from syncer.operations import upload_one
 from syncer.operations.parcels import Delivered, Kind, Parcel, Uploads, UploadsBegan, UploadSending
 from syncer.operations.upload import dry_run, upload
 from syncer.settings import Settings
@@ -235,6 +236,28 @@ async def test_the_inbox_is_told(sim: Simulator, settings: Settings, shelf: str,
     assert (folder / "b.png").exists()
 
 
+async def test_a_run_that_is_stopped_gives_back_what_it_took(
+    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path
+):
+    """The inbox offers it again."""
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(picture("a"))
+    complete = asyncio.Event()
+    async with (
+        Inbox.open(folder, settle=0.01, after=After.MOVE, most=1 << 20, ready=complete.set) as inbox,
+        opened(settings) as rooms,
+    ):
+        await complete.wait()
+        (drop,) = inbox.take()
+        given = Parcel(Workspace(shelf), drop.name, drop, inbox=inbox)
+        task = asyncio.create_task(upload(rooms, [given], lambda _: task.cancel(), Uploads()))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert inbox.take() == [drop]
+
+
 def _is(sim: Simulator, image: str, wanted: str) -> bool:
     return any((uploaded.image, uploaded.sha256) == (image, wanted) for uploaded in sim.uploads)
 
@@ -294,26 +317,38 @@ async def test_a_dry_run_sends_and_writes_nothing(sim: Simulator, settings: Sett
     assert (events(settings), len(sim.requests), len(sim.uploads)) == (told, asked, 1)
 
 
-async def test_no_more_bytes_are_held_than_allowed(
-    sim: Simulator, configured: Callable[..., Settings], shelf: str, tmp_path: Path
+@pytest.mark.parametrize(("held", "at_once"), [(64 << 20, 3), (6_000, 2), (1, 1)])
+async def test_no_more_is_held_than_allowed(
+    sim: Simulator,
+    configured: Callable[..., Settings],
+    shelf: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held: int,
+    at_once: int,
 ):
-    """And no more than so many are sent at one time."""
-    settings = configured(limits={"uploads": 2})
-    sending, most = 0, 0
+    """No more than limits.uploads are sent at one time, and fewer where their bytes are too many."""
+    contents = [picture(n) for n in range(8)]
+    assert all(2_000 < len(content) < 3_000 for content in contents)
+    monkeypatch.setattr(upload_one, "HELD", held)
+    settings = configured(limits={"uploads": 3, "upload_bytes": 3_000})
+    sending, most, full = 0, 0, asyncio.Event()
 
-    async def watch_(request: object) -> None:
+    async def wait(request: object) -> None:
         nonlocal sending, most
         sending += 1
         most = max(most, sending)
-        await asyncio.sleep(0.01)
+        if sending == at_once:
+            full.set()
+        await full.wait()
         sending -= 1
 
-    sim.faults.on("upload", faults.before(watch_))
+    sim.faults.on("upload", faults.before(wait))
 
-    ran = await run(settings, *(parcel(tmp_path, f"{n}.png", picture(n), shelf) for n in range(8)))
+    ran = await run(settings, *(parcel(tmp_path, f"{n}.png", each, shelf) for n, each in enumerate(contents)))
 
     assert ran.kinds == {"uploaded": 8}
-    assert most == 2
+    assert most == at_once
 
 
 async def test_what_was_finished_before_the_run_was_stopped_is_kept(

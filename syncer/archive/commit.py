@@ -7,20 +7,24 @@ rename, so that whoever comes after a crash can finish: redo, never undo, since 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import basename, dirname
 
 import msgspec
 
 from syncer.archive import layout
-from syncer.archive.disk import Disk, holds
+from syncer.archive.disk import Disk, holds, in_thread
 from syncer.archive.lock import NAMES
 from syncer.archive.sidecar import read
 from syncer.errors import Damaged
 from syncer.model import Revision
+
+_AT_A_TIME = 16  # files that are named before others have a turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +36,47 @@ class Staged:
     """
 
     revision: Revision
-    part: Path | None = None
-    sidecar: Path | None = None
+    part: str | None = None
+    sidecar: str | None = None
     notes: tuple[str, ...] = ()
     words: bytes = b""
 
 
-def carry_out(disk: Disk, batch: Sequence[Staged], plan: Path) -> None:
-    """Commit a batch; `plan` is the staged file that remembers its sidecars' places meanwhile."""
-    parts = [(staged.part, disk.root / staged.revision.path) for staged in batch if staged.part]
-    sidecars = [(staged.sidecar, disk.root / staged.revision.sidecar) for staged in batch if staged.sidecar]
+async def carry_out(disk: Disk, batch: Sequence[Staged], plan: str) -> None:
+    """Commit a batch; `plan` is the staged file that remembers its sidecars' places meanwhile. Raises `OSError`."""
+    root = str(disk.root)
+    parts = [(staged.part, f"{root}/{staged.revision.path}") for staged in batch if staged.part]
+    sidecars = [(staged.sidecar, f"{root}/{staged.revision.sidecar}") for staged in batch if staged.sidecar]
     if not parts and not sidecars:
         return
-    disk.write(
-        plan, msgspec.json.encode({staged.name: str(target.relative_to(disk.root)) for staged, target in sidecars})
-    )
+    places = {basename(staged.sidecar): staged.revision.sidecar for staged in batch if staged.sidecar}
+    disk.write(plan, msgspec.json.encode(places))
     files = [plan, *(staged for staged, _ in (*parts, *sidecars))]
 
-    def believe(files_: Collection[Path], folders: Collection[Path]) -> None:
+    async def believe(files_: Collection[str], folders: Collection[str]) -> None:
         try:
-            disk.settle(files_, folders)
+            await in_thread(disk.settle, files_, folders)
         except OSError:
             disk.discard(*files)
             raise
 
-    believe(files, [plan.parent])
+    await believe(files, [dirname(plan)])
     for moves in (parts, sidecars):
-        believe([], {folder for staged, target in moves for folder in disk.move(staged, target)})
+        await believe([], await _move(disk, moves))
     disk.discard(plan)
+
+
+async def _move(disk: Disk, moves: Sequence[tuple[str, str]]) -> set[str]:
+    """Give staged files their names; returns the folders whose names changed.
+
+    Not in a thread, which would ask for the interpreter after every single one, and wait for it longer than they take.
+    """
+    folders = set[str]()
+    for at in range(0, len(moves), _AT_A_TIME):
+        for staged, target in moves[at : at + _AT_A_TIME]:
+            folders |= disk.move(staged, target)
+        await asyncio.sleep(0)
+    return folders
 
 
 def recover(disk: Disk, *, clean: bool) -> None:

@@ -13,16 +13,20 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
 from pathlib import Path
+from posixpath import dirname
+from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from syncer.errors import ArchiveUnwritable, SafetyStop, StorageFull
+
+StrPath = str | Path  # text where there are many of them: a `Path` costs as much as what is done with it
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -63,7 +67,7 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-        self._there: set[Path] = set()  # folders that files were moved into
+        self._there: set[str] = set()  # folders that files were moved into
         self._room = _Room(0, 0.0)
         self._syncfs = _syncfs(root)
 
@@ -94,7 +98,7 @@ class Disk:
         self._room.left -= size
         return True
 
-    def settle(self, files: Collection[Path], folders: Collection[Path]) -> None:
+    def settle(self, files: Collection[StrPath], folders: Collection[StrPath]) -> None:
         """Make files' bytes and folders' names durable."""
         if self._syncfs is not None and len(files) + len(folders) > _MANY:
             self._syncfs(self._fd)
@@ -109,39 +113,41 @@ class Disk:
         else:
             os.sync()
 
-    def write(self, path: Path, data: bytes | bytearray) -> None:
+    def write(self, path: StrPath, data: bytes | bytearray) -> None:
         """Write a new file; it is not durable yet."""
-        with path.open("xb", buffering=0) as file:
+        with FileIO(path, "x") as file:
             write_all(file, data)
 
-    def discard(self, *paths: Path) -> None:
+    def discard(self, *paths: StrPath) -> None:
         """Remove staged files; what cannot be removed is cleared away at the next opening."""
         for path in paths:
             with suppress(OSError):
-                path.unlink()
+                os.unlink(path)  # noqa: PTH108  see StrPath
 
-    def move(self, source: Path, target: Path) -> set[Path]:
+    def move(self, source: StrPath, target: StrPath) -> set[str]:
         """Give a file its final name and return the folders whose names changed; raise `SafetyStop` if it is taken."""
-        folder = target.parent
+        folder = dirname(target)
         changed = {folder}
         if folder not in self._there:
-            while not folder.is_dir():
-                changed.add(folder := folder.parent)
-            if folder != target.parent:
-                target.parent.mkdir(parents=True)
-            self._there.add(target.parent)
+            there = Path(folder)
+            while not there.is_dir():
+                there = there.parent
+                changed.add(str(there))
+            if len(changed) > 1:
+                Path(folder).mkdir(parents=True)
+            self._there.add(folder)
         # Append-only. A look before the rename is enough, since nobody else writes here while the lock is ours; an
         # exclusive rename, or a link, is not to be had on every file system.
         if os.path.lexists(target):
-            raise SafetyStop("a name in the archive is already taken", path=target.relative_to(self.root))
-        source.rename(target)
+            raise SafetyStop("a name in the archive is already taken", path=Path(target).relative_to(self.root))
+        os.rename(source, target)  # noqa: PTH104  see StrPath
         return changed
 
 
-def holds(path: Path, sha256: str) -> bool:
+def holds(path: StrPath, sha256: str) -> bool:
     """Say whether a file is there and its bytes have this hash; one that cannot be read does not count."""
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError:
         return False
@@ -154,7 +160,7 @@ def write_all(file: FileIO, data: bytes | bytearray) -> None:
         left = left[file.write(left) :]
 
 
-def fsync(path: Path) -> None:
+def fsync(path: StrPath) -> None:
     """Make one file's bytes, or one folder's names, durable."""
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -195,12 +201,23 @@ def _type(root: Path) -> str:
     return kind
 
 
-@contextmanager
-def translated(root: Path) -> Iterator[None]:
+class translated:  # noqa: N801  a context manager that is called like a function, and for every picture
     """Turn an `OSError` in the block into one of our errors, its path relative to the archive."""
-    try:
-        yield
-    except OSError as error:
+
+    __slots__ = ("_root",)
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
+        root = self._root
         name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
         path = os.path.relpath(name, root) if name is not None and Path(name).is_relative_to(root) else name
         reason, hint = error.strerror or str(error), _HINTS.get(error.errno or 0, "")

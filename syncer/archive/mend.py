@@ -7,14 +7,13 @@ bytes are evidence. A crash in between leaves the file missing, and the next rep
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from syncer.archive import layout
-from syncer.archive.disk import Disk, holds
+from syncer.archive.disk import Disk, StrPath, holds
 from syncer.errors import Damaged
 
 
-def mend(disk: Disk, part: Path, path: str, *, sha256: str, run: str) -> str | None:
+def mend(disk: Disk, part: StrPath, path: str, *, sha256: str, run: str) -> str | None:
     """Give the staged `part` the final name `path`; returns where what was there lies now, None if there was nothing.
 
     Raises `Damaged` for other bytes.

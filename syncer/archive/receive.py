@@ -6,8 +6,8 @@ the first byte too many. What the bytes are is not looked at here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,8 @@ class Bounds:
     def make_room(self, size: int) -> None:
         """Raise `StorageFull` if writing so many bytes would go into the reserve."""
         with translated(self.disk.root):
-            if self.disk.has_room(size, self.reserve):
-                return
+            enough = self.disk.has_room(size, self.reserve)
+        if not enough:
             raise StorageFull(
                 "the disk has less than the reserve left",
                 hint="make room on the disk, or lower archive.reserve",
@@ -60,39 +60,40 @@ def weight(content: Content) -> int:
     return content.length if content.length is not None and content.length <= _SMALL else _STREAM
 
 
-async def receive(content: Content, part: Path, bounds: Bounds) -> bytes | bytearray | None:
+async def receive(content: Content, part: str, bounds: Bounds) -> bytes | bytearray | None:
     """Read a body; return it if it is small, None once it is in the file `part`."""
     keep = _SMALL if content.length is not None and content.length <= _SMALL else _BLOCK
-    async with aclosing(_limited(content, bounds)) as chunks:
-        body = bytearray()
+    chunks = aiter(content.chunks)
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        _look(len(body), content, bounds)
+        if len(body) > keep:
+            break
+    else:
+        return body
+    written = 0
+    async with _opened(part, bounds.disk.root) as file:
         async for chunk in chunks:
+            if len(body) >= _BLOCK:
+                await _write(file, body, bounds)
+                written += len(body)
+                body = bytearray()
             body += chunk
-            if len(body) > keep:
-                break
-        else:
-            return body
-        async with _opened(part, bounds.disk.root) as file:
-            async for chunk in chunks:
-                if len(body) >= _BLOCK:
-                    await _write(file, body, bounds)
-                    body = bytearray()
-                body += chunk
-            await _write(file, body, bounds)
+            _look(written + len(body), content, bounds)
+        await _write(file, body, bounds)
     return None
 
 
-async def _limited(content: Content, bounds: Bounds) -> AsyncGenerator[bytes, None]:
-    size = 0
-    async for chunk in content.chunks:
-        size += len(chunk)
-        bounds.permit(size)
-        if content.length is not None and size > content.length:
-            raise Damaged("the body goes on after its promised end", expected=content.length)
-        yield chunk
+def _look(size: int, content: Content, bounds: Bounds) -> None:
+    """See that a body of which so many bytes have come may go on."""
+    bounds.permit(size)
+    if content.length is not None and size > content.length:
+        raise Damaged("the body goes on after its promised end", expected=content.length)
 
 
 @asynccontextmanager
-async def _opened(part: Path, root: Path) -> AsyncIterator[AsyncBufferedIOBase]:
+async def _opened(part: str, root: Path) -> AsyncIterator[AsyncBufferedIOBase]:
     """Open the staged file, and blame only the file for its errors: what the body raises passes as it is."""
     with translated(root):
         file = await aiofiles.open(part, "xb")

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
+from io import FileIO
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -50,6 +51,7 @@ class Archive:
     ) -> None:
         self.root = disk.root
         self.id = _read_marker(disk.root)
+        self._staging = str(disk.root / layout.STAGING)
         self._disk = disk
         self._bounds = bounds
         self._budget = Budget(memory)
@@ -144,7 +146,7 @@ class Archive:
         """
         with translated(self.root):
             try:
-                await in_thread(carry_out, self._disk, batch, self._staged(f"{next(self._numbers)}.plan"))
+                await carry_out(self._disk, batch, self._staged(f"{next(self._numbers)}.plan"))
             finally:
                 for staged in batch:
                     one = staged.revision
@@ -187,8 +189,8 @@ class Archive:
         image: Image,
         content: Content,
         body: bytes | bytearray | None,
-        part: Path,
-        sidecar: Path,
+        part: str,
+        sidecar: str,
         *,
         folder: str,
         entry: Entry | None,
@@ -196,7 +198,7 @@ class Archive:
     ) -> Staged:
         """Prove a body, in memory or in the file `part`, and stage what is to be kept of it."""
         if body is None:
-            with part.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            with FileIO(part) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 proof = prove(mapped, image, content)
         elif body:
             proof = prove(body, image, content)
@@ -235,8 +237,8 @@ class Archive:
             words=words,
         )
 
-    def _staged(self, name: str) -> Path:
-        return self.root / layout.STAGING / name
+    def _staged(self, name: str) -> str:
+        return f"{self._staging}/{name}"
 
 
 def _read_marker(root: Path) -> str | None:

@@ -156,7 +156,7 @@ async def no_bytes(desk: Desk) -> tuple[Stored, Staged]:
     """The staged file is not there any more when it is to be made durable."""
     stored, staged = await desk.picture("bad")
     assert staged.part is not None
-    staged.part.unlink()
+    Path(staged.part).unlink()
     return stored, staged
 
 

@@ -11,8 +11,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -199,7 +199,7 @@ class ImageService:
 
     async def _ask_once(self, url: URL, decode: Callable[[bytes], T]) -> T:
         with _understanding(url):
-            async with self._follow(url, self._perimeter.judge_api, _JSON) as answer:
+            async with aclosing(await self._follow(url, self._perimeter.judge_api, _JSON)) as answer:
                 document = decode(await answer.body(MAX_JSON))
         self._answered(answer)
         return document
@@ -223,28 +223,23 @@ class ImageService:
     @asynccontextmanager
     async def content(self, image: Image) -> AsyncIterator[Content]:
         """The bytes of one image, in one attempt; the body is whole if `chunks` ends without an error."""
-        async with AsyncExitStack() as stack:
-            answer = await self._open_content(stack, image)
-            encoded = content.encoding(answer.headers)
-            chunks = await stack.enter_async_context(aclosing(self._whole(answer, encoded)))
-            # Length and hashes are of the body as it was sent: they say nothing about what it unpacks to.
-            yield Content(
-                chunks=chunks,
-                length=content.length(answer.headers) if encoded is None else None,
-                media_type=content.media_type(answer.headers),
-                digests=content.digests(answer.headers) if encoded is None else {},
-            )
+        async with aclosing(await self._open_content(image)) as answer:
+            media_type, encoded = content.media_type(answer.headers), content.encoding(answer.headers)
+            try:
+                if encoded is None:
+                    length, digests = content.length(answer.headers), content.digests(answer.headers)
+                    yield Content(answer, length, media_type, digests)
+                else:  # length and hashes are of the body as it was sent: they say nothing about what it unpacks to
+                    async with aclosing(content.decoded(answer, encoded)) as chunks:
+                        yield Content(chunks, media_type=media_type)
+            finally:
+                if answer.whole:
+                    self._answered(answer)
 
-    async def _whole(self, answer: Answer, encoded: str | None) -> AsyncGenerator[bytes, None]:
-        async with aclosing(content.decoded(answer.chunks, encoded)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-        self._answered(answer)
-
-    async def _open_content(self, stack: AsyncExitStack, image: Image) -> Answer:
+    async def _open_content(self, image: Image) -> Answer:
         link = image.content or await self._link(image)
         try:
-            return await self._open_link(stack, link)
+            return await self._open_link(link)
         except Unauthorized as error:
             # Either the credentials are refused, which ends the run, or this content alone is: the document tells.
             await self.image(image.workspace_id, image.id)
@@ -257,7 +252,7 @@ class ImageService:
         fresh = await self._link(image)
         if fresh == link:
             raise refused
-        return await self._open_link(stack, fresh)
+        return await self._open_link(fresh)
 
     async def _link(self, image: Image) -> str:
         link = (await self.image(image.workspace_id, image.id)).content
@@ -265,13 +260,13 @@ class ImageService:
             raise Refused("no content link", workspace=image.workspace_id, image=image.id)
         return link
 
-    async def _open_link(self, stack: AsyncExitStack, link: str) -> Answer:
+    async def _open_link(self, link: str) -> Answer:
         """Open the first reading of the link that is found, beginning with the way that links were meant before."""
         readings = {url: str(url).removesuffix(link) for url in links.content_links(link, self._base)}
         missing: NotFound | None = None
         for url in sorted(readings, key=lambda url: readings[url] != self._link_prefix):
             try:
-                answer = await stack.enter_async_context(self._follow(url, self._perimeter.judge, _BYTES))
+                answer = await self._follow(url, self._perimeter.judge, _BYTES)
             except NotFound as error:
                 missing = missing or error
             else:
@@ -281,17 +276,16 @@ class ImageService:
 
     # --- hops -----------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _follow(self, url: URL, judge: Judge, headers: dict[str, str]) -> AsyncIterator[Answer]:
-        """Ask, and go where the answers send us; yields an answer with status 200, raises for any other."""
+    async def _follow(self, url: URL, judge: Judge, headers: dict[str, str]) -> Answer:
+        """Ask, and go where the answers send us; returns an answer with status 200, raises for any other."""
         seen: list[URL] = []
         while len(seen) <= MAX_HOPS:
             trust = judge(url, seen[-1] if seen else None)
             seen.append(url)
-            async with self._hop(url, trust, headers) as answer:
-                if answer.status == 200:
-                    yield answer
-                    return
+            answer = await self._hop(url, trust, headers)
+            if answer.status == 200:
+                return answer
+            async with aclosing(answer):
                 if answer.status not in _REDIRECTS:
                     raise await self._refusal(answer)
                 await answer.excerpt()
@@ -301,19 +295,16 @@ class ImageService:
                 raise Refused("the redirects go round in a circle", **public(url))
         raise Refused("more redirects than anybody needs", redirects=len(seen), **public(url))
 
-    @asynccontextmanager
-    async def _hop(self, url: URL, trust: Trust, headers: dict[str, str]) -> AsyncIterator[Answer]:
+    async def _hop(self, url: URL, trust: Trust, headers: dict[str, str]) -> Answer:
         if trust is Trust.FOREIGN:
-            async with self._transport.send(url, trust, headers) as answer:
-                yield answer
-            return
+            return await self._transport.send(url, trust, headers)
         for _ in range(2):
             token = await self._tokens.current()
             authorized = {**headers, "Authorization": f"Bearer {token}"}
-            async with self._transport.send(url, trust, authorized) as answer:
-                if answer.status != 401:
-                    yield answer
-                    return
+            answer = await self._transport.send(url, trust, authorized)
+            if answer.status != 401:
+                return answer
+            async with aclosing(answer):
                 await answer.excerpt()
             self._tokens.refused(token)
         raise Unauthorized("the service refuses a token that is new", status=401, hint=auth.HINT, **public(url))
@@ -328,16 +319,16 @@ class ImageService:
         return error
 
     def _answered(self, answer: Answer) -> None:
-        self._pacing.succeeded(public(answer.url)["origin"])
+        self._pacing.succeeded(answer.origin)
 
 
 async def _ask_for_token(transport: Transport, pacing: Pacing, url: URL, form: dict[str, str]) -> bytes:
     """Post the form, to this URL only: a redirect would carry the client's secret to somebody else."""
     with _understanding(url):
-        async with transport.send(url, Trust.FOREIGN, _JSON, form) as answer:
+        async with aclosing(await transport.send(url, Trust.FOREIGN, _JSON, form)) as answer:
             if answer.status == 200:
                 body = await answer.body(MAX_TOKEN_ANSWER)
-                pacing.succeeded(public(url)["origin"])
+                pacing.succeeded(answer.origin)
                 return body
             body = await answer.excerpt()
     if answer.status in (400, 401, 403):

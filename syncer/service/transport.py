@@ -12,21 +12,19 @@ import asyncio
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.resolver import ThreadedResolver
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from syncer.errors import ConfigError, Damaged, Refused, SyncerError, Unavailable, UnexpectedAnswer, Unsettled
-from syncer.service.addresses import Perimeter, PublicResolver, Trust, public
+from syncer.service.addresses import Perimeter, PublicResolver, Trust, origin_of, public
 from syncer.service.content import decoded, encoding
 from syncer.service.pacing import Pacing, http_date, retry_after
 from syncer.service.sending import Outgoing, going_on
@@ -37,29 +35,75 @@ MAX_EXCERPT = 64 * 1024
 PATIENCE_FOR_EXCERPTS = 2.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """The head of an answer, and its body as it comes: `chunks` may raise `Unavailable` or `Damaged`."""
+    """The head of an answer, and its body as it comes: iterating over it may raise `Unavailable` or `Damaged`.
 
-    url: URL
-    trust: Trust
-    status: int
-    headers: CIMultiDictProxy[str]
-    chunks: AsyncGenerator[bytes, None]
-    patience: float  # seconds for a body that is read at once
+    What is left unread is dropped when it is closed. A plain object, because there is one for every picture.
+    """
+
+    def __init__(
+        self, transport: Transport, response: aiohttp.ClientResponse, url: URL, trust: Trust, origin: str
+    ) -> None:
+        self.url = url
+        self.trust = trust
+        self.origin = origin
+        self.status = response.status
+        self.headers: CIMultiDictProxy[str] = response.headers
+        self.whole = False  # the body was read to its end
+        self._transport = transport
+        self._response = response
+        # Held from now on: the response lets go of it with the last byte, and only it notices bytes beyond the last.
+        self._protocol = response.connection.protocol if response.connection else None
+        self._patience = transport.stall_seconds
+        self._progress = 0
 
     @property
     def retry_after(self) -> float | None:
         """The seconds that the answer asks us to wait."""
         return retry_after(self.headers.get("Retry-After"), self.headers.get("Date"), datetime.now(UTC))
 
-    async def body(self, limit: int) -> bytes:
+    def __aiter__(self) -> Answer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        failure: SyncerError
+        content = self._response.content
+        try:
+            chunk = content.read_nowait() or (b"" if content.is_eof() else await self._wait())
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _ours(error, self.url)
+        else:
+            if not chunk:
+                self._end()
+                raise StopAsyncIteration
+            self._transport.activity += 1
+            self._progress += len(chunk)
+            if self._progress >= MIN_PROGRESS:
+                self._patience, self._progress = self._transport.stall_seconds, 0
+            return chunk
+        raise failure
+
+    async def _wait(self) -> bytes:
+        """Wait for more. Only this counts as patience; how long the reader takes with what it got does not."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        async with asyncio.timeout(self._patience):
+            chunk = await self._response.content.readany()
+        self._patience -= clock() - started
+        return chunk
+
+    def _end(self) -> None:
+        if self._protocol is not None and isinstance(self._protocol.exception(), HttpProcessingError):
+            raise Damaged("the body goes on after its end", **public(self.url))
+        self.whole = True
+
+    async def body(self, limit: int, patience: float | None = None) -> bytes:
         """Read the whole body, unpacked; `UnexpectedAnswer` beyond the limit, `Unavailable` beyond the patience."""
         body = bytearray()
         try:
             async with (
-                asyncio.timeout(self.patience),
-                aclosing(decoded(self.chunks, encoding(self.headers))) as chunks,
+                asyncio.timeout(self._transport.document_seconds if patience is None else patience),
+                aclosing(decoded(self, encoding(self.headers))) as chunks,
             ):
                 async for chunk in chunks:
                     body += chunk
@@ -72,8 +116,12 @@ class Answer:
     async def excerpt(self) -> bytes:
         """Read a body that matters little, if it is short and quick, so that the connection can be used again."""
         with suppress(SyncerError):
-            return await replace(self, patience=min(self.patience, PATIENCE_FOR_EXCERPTS)).body(MAX_EXCERPT)
+            return await self.body(MAX_EXCERPT, min(self._transport.document_seconds, PATIENCE_FOR_EXCERPTS))
         return b""
+
+    async def aclose(self) -> None:
+        """Let go of the connection: for good, if the body was not read to its end."""
+        self._response.close()
 
 
 class Transport:
@@ -93,8 +141,8 @@ class Transport:
         self._bare = bare
         self._once = once
         self._pacing = pacing
-        self._stall_seconds = stall_seconds
-        self._document_seconds = document_seconds
+        self.stall_seconds = stall_seconds
+        self.document_seconds = document_seconds
         self.requests = 0
         self.activity = 0  # requests and chunks
         self.statuses: Counter[int] = Counter()
@@ -135,12 +183,11 @@ class Transport:
             ]
             yield cls(api, bare, once, pacing, stall_seconds=stall_seconds, document_seconds=document_seconds)
 
-    @asynccontextmanager
     async def send(
         self, url: URL, trust: Trust, headers: Mapping[str, str], form: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Answer]:
-        """Send one request, a POST if there is a form; what is left unread of the answer is dropped at the end."""
-        origin = public(url)["origin"]
+    ) -> Answer:
+        """Send one request, a POST if there is a form; the caller closes the answer."""
+        origin = str(origin_of(url))
         await self._pacing.turn(origin, limited=trust is Trust.API)
         self.requests += 1
         self.activity += 1
@@ -148,33 +195,26 @@ class Transport:
         failure: SyncerError
         try:
             # Bounded here as well, for a head that drips byte by byte never lets the library's own limit pass.
-            async with asyncio.timeout(2 * self._stall_seconds):
+            async with asyncio.timeout(2 * self.stall_seconds):
                 response = await session.request(
                     "GET" if form is None else "POST", url, headers=headers, data=form, allow_redirects=False
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = _ours(error, url)
         else:
-            answer = self._answer(response, url, trust, origin)
-            try:
-                yield answer
-            finally:
-                await answer.chunks.aclose()
-                response.close()
-            return
+            return self._answer(response, url, trust, origin)
         raise failure
 
-    @asynccontextmanager
-    async def post(self, url: URL, headers: Mapping[str, str], body: Outgoing) -> AsyncIterator[Answer]:
-        """Send a body to the API, once, over a new connection, for as long as it goes on.
+    async def post(self, url: URL, headers: Mapping[str, str], body: Outgoing) -> Answer:
+        """Send a body to the API, once, over a new connection, for as long as it goes on; the caller closes the answer.
 
         `Unavailable` where surely nothing has left, `Unsettled` where something may have and no answer came.
         """
-        origin = public(url)["origin"]
+        origin = str(origin_of(url))
         await self._pacing.turn(origin, limited=True)
         self.requests += 1
         self._moved()
-        patience = self._stall_seconds
+        patience = self.stall_seconds
         # No `sock_read`: it would run from when the body is in the system's buffers, which on a slow line is not sent.
         timeout = aiohttp.ClientTimeout(total=None, connect=patience, sock_connect=patience)
         request = self._once.post(url, headers=headers, data=body, allow_redirects=False, timeout=timeout)
@@ -188,56 +228,20 @@ class Transport:
                 failure = Unsettled("the upload was not answered", **facts)
         else:
             body.answered()
-            answer = self._answer(response, url, Trust.API, origin)
-            try:
-                yield answer
-            finally:
-                await answer.chunks.aclose()
-                response.close()
-            return
+            return self._answer(response, url, Trust.API, origin)
         raise failure
 
     def _moved(self) -> None:
         self.activity += 1
 
     def _answer(self, response: aiohttp.ClientResponse, url: URL, trust: Trust, origin: str) -> Answer:
-        self.statuses[response.status] += 1
-        if trust is Trust.API and (theirs := http_date(response.headers.get("Date"))):
+        answer = Answer(self, response, url, trust, origin)
+        self.statuses[answer.status] += 1
+        if trust is Trust.API and (theirs := http_date(answer.headers.get("Date"))):
             self.clock_skew = time.time() - theirs.timestamp()
-        # Held from now on: the response lets go of it with the last byte, and only it notices bytes beyond the last.
-        protocol = response.connection.protocol if response.connection else None
-        chunks = self._chunks(response, protocol, url)
-        answer = Answer(url, trust, response.status, response.headers, chunks, self._document_seconds)
-        if response.status in (429, 503):
+        if answer.status in (429, 503):
             self._pacing.pause(origin, answer.retry_after)
         return answer
-
-    async def _chunks(
-        self, response: aiohttp.ClientResponse, protocol: ResponseHandler | None, url: URL
-    ) -> AsyncGenerator[bytes, None]:
-        clock = asyncio.get_running_loop().time
-        # Only waiting for the service counts; how long the reader takes with what it got does not.
-        patience, progress = self._stall_seconds, 0
-        while True:
-            failure: SyncerError | None = None
-            started = clock()
-            try:
-                async with asyncio.timeout(patience):
-                    chunk = await response.content.readany()
-            except (aiohttp.ClientError, OSError) as error:
-                failure = _ours(error, url)
-            if failure is not None:
-                raise failure
-            if not chunk:
-                break
-            patience -= clock() - started
-            progress += len(chunk)
-            self.activity += 1
-            if progress >= MIN_PROGRESS:
-                patience, progress = self._stall_seconds, 0
-            yield chunk
-        if protocol is not None and isinstance(protocol.exception(), HttpProcessingError):
-            raise Damaged("the body goes on after its end", **public(url))
 
 
 def certificates(ca_file: str | None) -> ssl.SSLContext:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
@@ -89,7 +90,7 @@ class Uploader:
         for _ in range(2):
             token = await self.tokens.current()
             authorized = {**self.headers, "Authorization": f"Bearer {token}"}
-            async with self.transport.post(url, authorized, outgoing(source)) as answer:
+            async with aclosing(await self.transport.post(url, authorized, outgoing(source))) as answer:
                 if answer.status != 401:
                     return await self._image(answer, workspace_id, source)
                 await answer.excerpt()
@@ -105,7 +106,7 @@ class Uploader:
             facts: dict[str, Any] = {**public(answer.url), **error.facts}
             facts |= {"status": answer.status, "reason": error.message}
             raise Unsettled("the service took the upload; its answer is lost", accepted=True, **facts) from error
-        self.pacing.succeeded(public(answer.url)["origin"])
+        self.pacing.succeeded(answer.origin)
         return image
 
     async def _refusal(self, answer: Answer, source: Source) -> SyncerError:
@@ -113,7 +114,7 @@ class Uploader:
         said, code = (text and self.tokens.blanked(text) for text in wire.decode_error(answer.status, body))
         error = _meaning(answer, said or "", code)
         if isinstance(error, Refused):
-            self.pacing.succeeded(public(answer.url)["origin"])
+            self.pacing.succeeded(answer.origin)
         return error
 
 

@@ -22,7 +22,7 @@ from syncer.manifest.manifest import Manifest
 from syncer.model import Change, Outcome, Revision, Stored
 from syncer.operations.chronicle import tell
 
-BATCH = 256  # outcomes
+BATCH = 512  # outcomes
 BATCH_BYTES = 64 * 2**20  # of pictures that are staged and not durable yet
 BATCH_SECONDS = 2.0  # a crash costs at most about this much work
 
@@ -70,8 +70,8 @@ class Ledger:
             self._since = self._clock()
         self._items.append(_Item(outcome, staged))
         self._bytes += outcome.revision.size if staged is not None and isinstance(outcome, Stored) else 0
-        if len(self._items) >= BATCH or self._bytes >= BATCH_BYTES or self._clock() - self._since >= BATCH_SECONDS:
-            await self.flush()
+        if self._worth_it():
+            await _to_its_end(self._flush_if_worth_it())
 
     async def flush(self) -> None:
         """Make all that was taken in durable. Raises `ArchiveUnwritable`; nothing of that batch is recorded then."""
@@ -79,20 +79,32 @@ class Ledger:
 
     async def _flush(self) -> None:
         async with self._turn:
-            if self._broken is not None:
-                raise self._broken
-            items, self._items, self._bytes = self._items, [], 0
-            if not items:
-                return
-            try:
-                batch = [item.staged for item in items if item.staged is not None]
-                await self._archive.commit(batch)
-                await self._tell_and_record([item.outcome for item in items], batch)
-            except BaseException as error:
-                self._broken = error
-                raise
-            for item in items:
-                self._settled(item.outcome)
+            await self._make_last()
+
+    async def _flush_if_worth_it(self) -> None:
+        async with self._turn:  # others had theirs meanwhile, and may have left only a few
+            if self._broken is not None or self._worth_it():
+                await self._make_last()
+
+    def _worth_it(self) -> bool:
+        full = len(self._items) >= BATCH or self._bytes >= BATCH_BYTES
+        return full or (bool(self._items) and self._clock() - self._since >= BATCH_SECONDS)
+
+    async def _make_last(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        items, self._items, self._bytes = self._items, [], 0
+        if not items:
+            return
+        try:
+            batch = [item.staged for item in items if item.staged is not None]
+            await self._archive.commit(batch)
+            await self._tell_and_record([item.outcome for item in items], batch)
+        except BaseException as error:
+            self._broken = error
+            raise
+        for item in items:
+            self._settled(item.outcome)
 
     async def note(self, *changes: Change) -> None:
         """Make changes last that no file belongs to, after all that was taken in before.

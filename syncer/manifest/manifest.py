@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Container, Iter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Self, TypeVar, assert_never
 
@@ -221,20 +222,31 @@ class Manifest:
 
         def work() -> None:
             with self._db.atomic():
-                for change in changes:
-                    self._record(change)
+                for kind, alike in groupby(changes, type):
+                    if kind is Stored:
+                        self._record_stored([change for change in alike if isinstance(change, Stored)])
+                    else:
+                        for change in alike:
+                            self._record(change)
                 if seal is not None:
                     self._db.conn.execute("update archive set seal = ?", (seal,))
 
         await self._call(work)
 
+    def _record_stored(self, stored: Sequence[Stored]) -> None:
+        for some in (stored[at : at + rows.AT_ONCE] for at in range(0, len(stored), rows.AT_ONCE)):
+            for statement, values in (
+                (rows.UPSERT_IMAGE, [rows.image_row(one.image, one.revision) for one in some]),
+                (rows.INSERT_REVISION, [rows.revision_row(one.image, one.revision) for one in some]),
+                (rows.FORGET_FAILURE, [(one.image.workspace_id, one.image.id) for one in some]),
+            ):
+                self._db.conn.execute(rows.times(len(some), statement), [*chain.from_iterable(values)])
+
     def _record(self, change: Change) -> None:
         run = self._db.conn.execute
         match change:
-            case Stored(image, revision):
-                run(rows.UPSERT_IMAGE, rows.image_row(image, revision))
-                run(rows.INSERT_REVISION, rows.revision_row(image, revision))
-                run(rows.FORGET_FAILURE, (image.workspace_id, image.id))
+            case Stored():
+                self._record_stored([change])
             case Failed(workspace_id, image_id, reason, at):
                 run(rows.UPSERT_FAILURE, (workspace_id, image_id, reason, at, at))
             case Gone(workspace_id, image_id, at):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -53,7 +55,19 @@ SELECT_IDS = (
     " union select value from json_each(?) order by 1"
 )
 MARK_GONE = "update images set state = 'gone', gone_since = ? where workspace_id = ? and image_id = ?"
-FORGET_FAILURE = "delete from failures where workspace_id = ? and image_id = ?"
+FORGET_FAILURE = "delete from failures where (workspace_id, image_id) in (values (?,?))"
+
+AT_ONCE = 64  # rows of one statement: SQLite takes up to 32,766 values
+
+
+@lru_cache(maxsize=256)
+def times(count: int, statement: str) -> str:
+    """Give a statement of one row's `values` that many rows.
+
+    A statement of its own for each row is quick as well, but the thread would let go of the interpreter as often.
+    """
+    head, marks, tail = re.split(r"(\([?,]+\))", statement, maxsplit=1)
+    return head + ",".join([marks] * count) + tail
 
 
 def image_row(image: Image, revision: Revision) -> tuple[object, ...]:

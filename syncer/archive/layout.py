@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from syncer.model import moment
 
@@ -21,6 +22,7 @@ EVIDENCE = ".evidence"  # what was damaged and has been replaced
 _LONGEST = 120  # of an encoded id that is kept whole
 _KEPT = 60  # of one that is longer, before the digest
 _NAME_LENGTH = 40  # of a workspace's name before its id
+_PLAIN = re.compile(rf"[a-z0-9_][a-z0-9_-]{{0,{_LONGEST - 1}}}")  # an id that is its own spelling, as most are
 _UNREADABLE = re.compile(r"[^a-z0-9]+")
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 # `lost+found` belongs to the file system, and would be the encoded form of the id `lostFound`.
@@ -44,6 +46,8 @@ def encode(name: str, *, reserved: frozenset[str] = _DEVICES) -> str:
 
     A long one keeps its beginning for the reader and becomes unique by a digest: `=x` marks it, which is no byte.
     """
+    if _PLAIN.fullmatch(name) and name not in reserved:
+        return name
     raw = name.encode("utf-8", "surrogatepass")
     if not raw:
         return "=x"
@@ -73,6 +77,7 @@ def workspace_folder(workspace_id: str, name: str | None = None) -> str:
     return encode(workspace_id, reserved=_DEVICES | _OURS)
 
 
+@lru_cache(maxsize=256)  # asked for more than once for each image
 def day_folder(created_at: str | None) -> str:
     """Name the folder of one UTC day, `undated` where the service's time cannot be read."""
     created = moment(created_at)

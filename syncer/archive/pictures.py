@@ -51,6 +51,8 @@ _KINDS = {
     **{rare: Kind(media, rare) for rare, media in (("jpx", "image/jpx"), ("ico", "image/x-icon"))},
     "psd": Kind("image/vnd.adobe.photoshop", "psd"),
 }
+# Nearly all pictures are of these kinds, and no text begins like them, for it would be no UTF-8.
+_COMMON = ((b"\x89PNG\r\n\x1a\n", PNG), (b"\xff\xd8\xff", JPEG))
 # What a declared type promises that `sniff` would see: bytes that are none of these are not what was promised.
 _SEEN = {kind.media_type for kind in (PNG, JPEG, WEBP, GIF, AVIF, HEIC, TIFF, BMP, SVG)} | {"image/jpg", "image/apng"}
 _BRANDS = {
@@ -85,6 +87,9 @@ def judge(declared: str | None, head: bytes) -> Kind:
 
 def sniff(head: bytes) -> Kind | None:
     """Recognise a picture by its first bytes."""
+    for beginning, kind in _COMMON:
+        if head.startswith(beginning):
+            return kind
     if is_text(head):  # first, because two letters are enough to look like some of the binary kinds
         return SVG if _SVG.match(head.removeprefix(_BYTE_ORDER_MARKS[0])) else None
     if head[4:8] == b"ftyp":

@@ -7,6 +7,7 @@ which is safe as well: nothing stands under a final name, or in the manifest, be
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -47,6 +48,7 @@ def run(work: Coroutine[Any, Any, int], stopping: str = STOPPING, *, grace: floa
             loop.add_signal_handler(number, stop, number)
         return await work
 
+    gc.freeze()  # what is imported by now stays: the collector need not go through it again and again
     try:
         code = asyncio.run(supervised())
     except asyncio.CancelledError:

@@ -262,15 +262,18 @@ class ImageService:
 
     async def _open_link(self, link: str) -> Answer:
         """Open the first reading of the link that is found, beginning with the way that links were meant before."""
-        readings = {url: str(url).removesuffix(link) for url in links.content_links(link, self._base)}
+
+        def prefix(url: URL) -> str:
+            return str(url).removesuffix(link)
+
         missing: NotFound | None = None
-        for url in sorted(readings, key=lambda url: readings[url] != self._link_prefix):
+        for url in sorted(links.content_links(link, self._base), key=lambda url: prefix(url) != self._link_prefix):
             try:
                 answer = await self._follow(url, self._perimeter.judge, _BYTES)
             except NotFound as error:
                 missing = missing or error
             else:
-                self._link_prefix = readings[url]
+                self._link_prefix = prefix(url)
                 return answer
         raise missing or Refused("no content link")
 

@@ -60,7 +60,7 @@ def content_links(link: str, base: str) -> tuple[URL, ...]:
     link = link.strip(" ")
     if not link:
         raise Refused("no content link")
-    if _CONTROL.search(link) or not _encodable(link):
+    if not (link.isascii() and link.isprintable()) and (_CONTROL.search(link) or not _encodable(link)):
         raise _broken("a control character")
     if _SCHEME.match(link):
         candidates = [link]
@@ -90,7 +90,8 @@ def _address(text: str) -> URL:
         raise _broken("neither http nor https")
     scheme, authority, rest = found.groups()
     site = _site(scheme.lower(), authority)
-    rest = _ILLEGAL.sub(lambda character: quote(character.group(), safe=""), rest)
+    if _ILLEGAL.search(rest) is not None:
+        rest = _ILLEGAL.sub(lambda character: quote(character.group(), safe=""), rest)
     if not rest.startswith("/"):
         rest = f"/{rest}"
     return URL(f"{site}{rest}", encoded=True)

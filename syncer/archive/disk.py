@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
+from mmap import mmap
 from pathlib import Path
 from posixpath import dirname
 from types import TracebackType
@@ -113,7 +114,7 @@ class Disk:
         else:
             os.sync()
 
-    def write(self, path: StrPath, data: bytes | bytearray) -> None:
+    def write(self, path: StrPath, data: bytes | bytearray | mmap) -> None:
         """Write a new file; it is not durable yet."""
         with FileIO(path, "x") as file:
             write_all(file, data)
@@ -153,11 +154,12 @@ def holds(path: StrPath, sha256: str) -> bool:
         return False
 
 
-def write_all(file: FileIO, data: bytes | bytearray) -> None:
+def write_all(file: FileIO, data: bytes | bytearray | mmap) -> None:
     """Write all of the data: the system may take it in parts."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
+    with memoryview(data) as whole:
+        done = 0
+        while done < len(whole):
+            done += file.write(whole[done:])
 
 
 def fsync(path: StrPath) -> None:

@@ -7,15 +7,13 @@ about damage inside a picture, which only a hash can show.
 
 from __future__ import annotations
 
-import mmap
 import re
 from dataclasses import dataclass
 
 import filetype  # type: ignore[import-untyped]
 
+from syncer.archive.mapped import Buffer
 from syncer.errors import Damaged
-
-Buffer = bytes | bytearray | mmap.mmap
 
 HEAD = 8192  # as many of the first bytes as `sniff` looks at
 

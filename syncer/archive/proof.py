@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 import google_crc32c
 
-from syncer.archive.pictures import HEAD, Buffer, Kind, complete, judge
+from syncer.archive.mapped import Buffer, pieces
+from syncer.archive.pictures import HEAD, Kind, complete, judge
 from syncer.errors import Damaged
 from syncer.model import Content, Image
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,9 @@ def prove(buffer: Buffer, image: Image, content: Content) -> Proof:
     size = len(buffer)
     if content.length is not None and size != content.length:
         raise Damaged("the body has another length than its header says", expected=content.length, actual=size)
-    sha256 = hashlib.sha256(buffer)
+    sha256 = hashlib.sha256()
+    for piece in pieces(buffer):
+        sha256.update(piece)
     agreed = []
     for algorithm, stated in content.digests.items():
         actual = sha256.digest() if algorithm == "sha256" else _digest(algorithm, buffer)
@@ -66,11 +67,14 @@ def _digest(algorithm: str, buffer: Buffer) -> bytes | None:
     """Hash a body; None for an algorithm that we do not know."""
     match algorithm:
         case "md5":
-            return hashlib.md5(buffer, usedforsecurity=False).digest()
+            md5 = hashlib.md5(usedforsecurity=False)
+            for piece in pieces(buffer):
+                md5.update(piece)
+            return md5.digest()
         case "crc32c":
             checksum = 0
-            for at in range(0, len(buffer), _BLOCK):
-                checksum = google_crc32c.extend(checksum, bytes(buffer[at : at + _BLOCK]))  # it takes only `bytes`
+            for piece in pieces(buffer):
+                checksum = google_crc32c.extend(checksum, bytes(piece))  # it takes only `bytes`
             return checksum.to_bytes(4)
         case _:
             return None

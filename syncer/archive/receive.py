@@ -6,8 +6,9 @@ the first byte too many. What the bytes are is not looked at here.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from syncer.errors import Damaged, Refused, StorageFull
 from syncer.model import Content
 
 _SMALL = 4 << 20  # up to here a body of known length is collected in memory and written at once
-_BLOCK = 256 << 10  # any other is written in such pieces once it is longer than one
+_BLOCK = 128 << 10  # any other is written in such pieces once it is longer than one
+_OWN_PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _STREAM = 2 * _BLOCK  # the memory it holds meanwhile: the piece being filled, and the chunk that overfills it
+
+Body = bytearray | mmap.mmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +64,16 @@ def weight(content: Content) -> int:
     return content.length if content.length is not None and content.length <= _SMALL else _STREAM
 
 
-async def receive(content: Content, part: str, bounds: Bounds) -> bytes | bytearray | None:
+async def receive(content: Content, part: str, bounds: Bounds) -> Body | None:
     """Read a body; return it if it is small, None once it is in the file `part`."""
-    keep = _SMALL if content.length is not None and content.length <= _SMALL else _BLOCK
+    if content.length is not None and content.length <= _SMALL:
+        return await _collect(content, content.length, bounds)
     chunks = aiter(content.chunks)
     body = bytearray()
     async for chunk in chunks:
         body += chunk
         _look(len(body), content, bounds)
-        if len(body) > keep:
+        if len(body) > _BLOCK:
             break
     else:
         return body
@@ -83,6 +88,24 @@ async def receive(content: Content, part: str, bounds: Bounds) -> bytes | bytear
             _look(written + len(body), content, bounds)
         await _write(file, body, bounds)
     return None
+
+
+async def _collect(content: Content, length: int, bounds: Bounds) -> Body:
+    """Read a body into memory that is taken once: one that grows is copied, and leaves holes behind.
+
+    A longer one gets pages of its own, which go back to the system with it.
+    """
+    body: Body = bytearray(length) if length <= _BLOCK else mmap.mmap(-1, length, flags=_OWN_PAGES)
+    size = 0
+    async for chunk in content.chunks:
+        end = size + len(chunk)
+        _look(end, content, bounds)
+        body[size:end] = chunk
+        size = end
+    if size == length:
+        return body
+    with body if isinstance(body, mmap.mmap) else nullcontext():
+        return bytearray(body[:size])  # cut short: whoever looks at it will tell
 
 
 def _look(size: int, content: Content, bounds: Bounds) -> None:

@@ -24,10 +24,11 @@ from syncer.archive.budget import Budget
 from syncer.archive.commit import Staged, carry_out, recover
 from syncer.archive.disk import Disk, in_thread, now, translated
 from syncer.archive.lock import WRITER, held, settle
+from syncer.archive.mapped import Mapped
 from syncer.archive.mend import mend
 from syncer.archive.places import Places, Present
 from syncer.archive.proof import nothing, prove
-from syncer.archive.receive import Bounds, receive, weight
+from syncer.archive.receive import Body, Bounds, receive, weight
 from syncer.archive.sidecar import render
 from syncer.errors import ConfigError, SafetyStop
 from syncer.model import Content, Entry, Image, Revision
@@ -70,7 +71,7 @@ class Archive:
         image_bytes: int,
         sidecars: bool = True,
         command: str = "backup",
-        memory: int = 32 << 20,
+        memory: int = 16 << 20,
         clock: Callable[[], datetime] = now,
     ) -> AsyncIterator[Archive]:
         """Open the archive at `root`, which is made if it is not there, and hold it for the block.
@@ -123,7 +124,7 @@ class Archive:
         number = next(self._numbers)
         part, sidecar = self._staged(f"{number}.part"), self._staged(f"{number}.json")
 
-        def finish(body: bytes | bytearray | None) -> Staged:
+        def finish(body: Body | None) -> Staged:
             with translated(self.root):
                 return self._finish(image, content, body, part, sidecar, folder=folder, entry=entry, run=run)
 
@@ -188,7 +189,7 @@ class Archive:
         self,
         image: Image,
         content: Content,
-        body: bytes | bytearray | None,
+        body: Body | None,
         part: str,
         sidecar: str,
         *,
@@ -198,7 +199,7 @@ class Archive:
     ) -> Staged:
         """Prove a body, in memory or in the file `part`, and stage what is to be kept of it."""
         if body is None:
-            with FileIO(part) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            with FileIO(part) as file, Mapped(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 proof = prove(mapped, image, content)
         elif body:
             proof = prove(body, image, content)

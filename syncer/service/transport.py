@@ -33,6 +33,7 @@ USER_AGENT = "syncer"
 MIN_PROGRESS = 1024  # bytes within stall_seconds: a byte now and then must not hold an attempt for ever
 MAX_EXCERPT = 64 * 1024
 PATIENCE_FOR_EXCERPTS = 2.0  # seconds
+_READ_AHEAD = 64 * 1024  # about half of what is held of an answer that nobody reads on in, while its picture waits
 
 
 class Answer:
@@ -177,6 +178,7 @@ class Transport:
                         headers={"User-Agent": USER_AGENT},
                         auto_decompress=False,
                         trust_env=False,
+                        read_bufsize=_READ_AHEAD,
                     )
                 )
                 for force_close in (False, False, True)

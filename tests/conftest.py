@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from support import CANARY, configure, settings_of
 
 from syncer.log import Redactor, redact
 from syncer.settings import Settings
 from syncer.simulator.server import Options, Simulator
+
+# How long an example takes is the machine's affair: a test that may fail by the clock fails where others are at work.
+hypothesis.settings.register_profile("syncer", deadline=None)
+hypothesis.settings.load_profile("syncer")
 
 _tokens: set[str] = set()  # that simulated services gave out in this test
 

@@ -5,6 +5,9 @@ documented never costs an image, a row without an id that we can use becomes one
 that is not a listing at all raises `UnexpectedAnswer`. Documents keep the service's bytes exactly, except for
 the values of signature parameters in URLs: those are credentials, and only `Image.content` holds them.
 Asking, retrying and the addresses to ask belong to others.
+
+Most pages show nothing new, so of a row that is plainly in order only the id and the times are read at once, and the
+rest when somebody asks for it. That a row is not in order shows at once all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from hashlib import sha256
 from http import HTTPStatus
 
@@ -19,6 +23,7 @@ import msgspec
 
 from syncer.errors import UnexpectedAnswer
 from syncer.model import Image, ImagePage, Unreadable, Workspace
+from syncer.service.signatures import without_signatures
 
 # --- listings and documents ---------------------------------------------------------------------------
 
@@ -50,8 +55,17 @@ class _Row(msgspec.Struct, rename="camel"):
     links: object = msgspec.field(default=None, name="_links")
 
 
+class _Glance(msgspec.Struct, rename="camel", gc=False):
+    """What a row that is plainly in order is recognised by, and compared by."""
+
+    id: str
+    updated_at: str | None = None
+    created_at: str | None = None
+
+
 _LISTING = msgspec.json.Decoder(_Listing)
 _TOTALS = msgspec.json.Decoder(_Totals)
+_GLANCE = msgspec.json.Decoder(_Glance)
 _ROW = msgspec.json.Decoder(_Row)
 _SYNTAX = msgspec.json.Decoder(msgspec.Raw)  # checks that it is JSON, builds nothing
 
@@ -69,6 +83,9 @@ def decode_page(body: bytes, workspace_id: str) -> ImagePage:
     images: list[Image] = []
     unreadable: list[Unreadable] = []
     for raw in rows:
+        if isinstance(raw, msgspec.Raw) and (shown := _shown(raw, workspace_id)):
+            images.append(shown)
+            continue
         document = bytes(raw)
         try:
             images.append(_image(document, workspace_id))
@@ -114,6 +131,8 @@ def decode_workspace(body: bytes) -> Workspace:
 def _listing(body: bytes, *, workspace: str | None = None) -> tuple[list[msgspec.Raw] | list[bytes], _Totals]:
     rows: list[msgspec.Raw] | list[bytes]
     try:
+        if not body.isascii():
+            body.decode()  # else a row's fields that are not read at once would not be checked
         listing = _LISTING.decode(body)
         rows, page = listing.data, bytes(listing.page)
     except _NOT_JSON:
@@ -165,6 +184,52 @@ def _split(body: bytes) -> tuple[list[bytes], bytes] | None:
             return None
         last = text
     return None
+
+
+class _Shown(Image):
+    """An image on a page: what was not read at once is read when it is asked for."""
+
+    __slots__ = ("_raw",)
+    _raw: msgspec.Raw
+
+    def __getattr__(self, name: str) -> object:
+        """Fill what `_shown` has left unset."""
+        if name not in _FIELDS:
+            raise AttributeError(name)
+        read = _image(bytes(self._raw), self.workspace_id)
+        for field in _FIELDS:
+            object.__setattr__(self, field, getattr(read, field))
+        return getattr(read, name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Image) and all(getattr(self, name) == getattr(other, name) for name in _FIELDS)
+
+    __hash__ = Image.__hash__
+
+
+def _shown(raw: msgspec.Raw, workspace_id: str) -> _Shown | None:
+    """Read what a row that is plainly in order is recognised by; None for one that needs the full look at once.
+
+    Only for a row of a page that was taken as a whole for JSON in UTF-8: then no later reading of it can fail.
+    """
+    try:
+        row = _GLANCE.decode(raw)
+    except msgspec.ValidationError:  # an id or a time of another type than documented
+        return None
+    if not row.id or "\0" in row.id:
+        return None
+    if "//" in (row.updated_at or "") or "//" in (row.created_at or ""):  # there may be something to blank
+        return None
+    image, keep = _Shown.__new__(_Shown), object.__setattr__
+    keep(image, "id", row.id)
+    keep(image, "workspace_id", workspace_id)
+    keep(image, "updated_at", row.updated_at)
+    keep(image, "created_at", row.created_at)
+    keep(image, "_raw", raw)
+    return image
+
+
+_FIELDS = frozenset(field.name for field in fields(Image))
 
 
 def _image(document: bytes, workspace_id: str) -> Image:
@@ -283,30 +348,6 @@ def _link(links: object) -> str | None:
     if isinstance(content, dict):  # as HAL writes it
         content = content.get("href")
     return content if isinstance(content, str) else None
-
-
-# --- signatures ---------------------------------------------------------------------------------------
-
-# Inside a JSON string `/`, `&`, `?` and `=` may be written as escapes, and a URL may hold another one, encoded.
-_ADDRESS = re.compile(rb'(?i:https?):(?:/|\\/){2}[^"\s]*')
-_SIGNATURE = re.compile(
-    rb"""(?ix)
-    ( (?: [?&\#;] | \\u0026 | \\u003f | %26 | %3f )  # a parameter begins
-      (?: [\w.-]*+ (?: (?<=signature) | (?<=credential) | (?<=token) | (?<=secret) | (?<=password) | (?<=hmac)
-                     | (?<=jwt) | (?<=api[_-]key) | (?<=apikey) | (?<=accesskeyid) | (?<=key-pair-id) )
-        | sig | policy | googleaccessid )
-      (?: = | \\u003d | %3d ) )
-    (?: [^&\#\s"\\] | \\/ | \\u(?!0026)[0-9a-f]{4} )++  # its value
-    """
-)
-
-
-def without_signatures(document: bytes) -> bytes:
-    """Blank the values of signature parameters in the URLs inside a JSON text; the same object if there are none."""
-    if b"?" not in document and b"\\u003" not in document and b"#" not in document:
-        return document
-    blanked = _ADDRESS.sub(lambda address: _SIGNATURE.sub(rb"\1REDACTED", address.group()), document)
-    return document if blanked == document else blanked
 
 
 # --- errors -------------------------------------------------------------------------------------------

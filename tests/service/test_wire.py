@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from syncer.errors import UnexpectedAnswer
 from syncer.model import Image, Unreadable, Workspace
-from syncer.service import wire
+from syncer.service import signatures, wire
 
 BASE = "https://app.neuroflash.com/api"
 CANARY = "c4n4ry" * 8
@@ -337,7 +337,7 @@ def test_only_the_value_of_a_signature_is_blanked(ampersand):
 def test_documents_without_signed_urls_are_not_touched(prompt):
     """Words that only look like a signature are the user's words."""
     document = json.dumps(row(prompt=prompt)).encode()
-    assert wire.without_signatures(document) is document
+    assert signatures.without_signatures(document) is document
 
 
 # --- errors -------------------------------------------------------------------------------------------

@@ -414,6 +414,8 @@ def moment(text: object) -> datetime | None:
         return None
     try:
         read = datetime.fromisoformat(text.strip())
+        if read.tzinfo is UTC:
+            return read
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

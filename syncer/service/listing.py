@@ -28,11 +28,13 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from secrets import token_hex
 
 from syncer.model import Image, ImagePage, Unreadable, moment
 
 _QUIET_SWEEPS = 2  # so many in a row without an unseen image from before the run
 _IDLE_PAGES = 3  # so many new pages in a row without anything new: the service repeats itself
+_HALF = 2**32 - 1
 _MOST_PAGES = 20_000  # requests of one sweep, whatever the service says: four million images
 
 
@@ -52,56 +54,61 @@ Verdict = Whole | Unproven
 
 
 class Ids:
-    """Remember ids, and the sweep that last showed each, in fifteen to thirty bytes an id.
+    """Remember ids, and the sweep that last showed each, in some twenty bytes an id.
 
-    An open-addressing table of Python's 64-bit string hashes, since a set of a million ids takes over 100 MB.
-    Two ids share a hash once in ten million listings of a million ids, and, the hash being keyed anew in every
-    process, not again in the next run.
+    A set of a million ids takes over 100 MB, so 96 bits of two hashes stand for an id. Were two ids to share them all,
+    one would be hidden: with a million ids that happens once in 10^17 listings, which is beyond what disk and memory
+    promise for the ids themselves. The salts are new with every listing, so that it would not happen again in the next
+    one, even where the process is the same or was told its hash seed.
     """
 
     def __init__(self) -> None:
-        self._hashes = array("q", [0]) * 1024  # 0 is a free slot
-        self._sweeps = array("H", [0]) * 1024
-        self._count = 0
+        self._slots = array("I", [0]) * 1024  # an open-addressing table: the number of an id, 0 where a slot is free
+        self._first, self._second = array("q", [0]), array("I", [0])  # by number
+        self._sweeps = array("B", [0])
+        self._salt, self._other_salt = token_hex(8), token_hex(8)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._first) - 1
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._hashes[self._slot(hash(name) or 1)] != 0
+        return isinstance(name, str) and self._find(name) > 0
 
     def mark(self, name: str, sweep: int) -> int:
         """Note that this sweep shows the id; the answer is the sweep that last did, 0 if none has yet."""
-        key = hash(name) or 1
-        slot = self._slot(key)
-        if self._hashes[slot]:
-            before = self._sweeps[slot]
-        else:
-            if 3 * self._count >= 2 * len(self._hashes):
-                self._grow()
-                slot = self._slot(key)
-            self._hashes[slot] = key
-            self._count += 1
-            before = 0
-        self._sweeps[slot] = sweep
-        return before
+        number = self._find(name)
+        if number > 0:
+            before = self._sweeps[number]
+            self._sweeps[number] = sweep
+            return before
+        self._slots[-number] = len(self._first)
+        self._first.append(hash(self._salt + name))
+        self._second.append(hash(self._other_salt + name) & _HALF)
+        self._sweeps.append(sweep)
+        if 3 * len(self._first) > 2 * len(self._slots):
+            self._grow()
+        return 0
 
-    def _slot(self, key: int) -> int:
-        hashes = self._hashes
-        last = len(hashes) - 1  # the length is a power of two
-        slot = key & last
-        while (found := hashes[slot]) and found != key:
-            slot = (slot + 1) & last
-        return slot
+    def _find(self, name: str) -> int:
+        """Return the number of an id, or the slot that waits for it as a negative number."""
+        first, slots = hash(self._salt + name), self._slots
+        last = len(slots) - 1  # the length is a power of two
+        slot = first & last or last  # slot 0 stays free: there is no negative 0
+        while number := slots[slot]:
+            if self._first[number] == first and self._second[number] == hash(self._other_salt + name) & _HALF:
+                return number
+            slot = slot + 1 & last or 1
+        return -slot
 
     def _grow(self) -> None:
-        hashes, sweeps = self._hashes, self._sweeps
-        self._hashes = array("q", [0]) * (2 * len(hashes))
-        self._sweeps = array("H", [0]) * (2 * len(sweeps))
-        for key, sweep in zip(hashes, sweeps, strict=True):
-            if key:
-                slot = self._slot(key)
-                self._hashes[slot], self._sweeps[slot] = key, sweep
+        count = 2 * len(self._slots)
+        self._slots = slots = array("I", [0])  # the old ones are let go of first
+        slots *= count
+        for number in range(1, len(self._first)):
+            slot = self._first[number] & (count - 1) or count - 1
+            while slots[slot]:
+                slot = slot + 1 & (count - 1) or 1
+            slots[slot] = number
 
 
 class Listing:

@@ -322,6 +322,25 @@ def test_ids_are_remembered_through_every_growth():
     assert None not in ids
 
 
+def test_ids_are_told_apart_where_half_of_their_hash_is_shared(monkeypatch: pytest.MonkeyPatch):
+    """No image is hidden by another one: whatever tells two ids apart is compared."""
+    monkeypatch.setattr(listing_room, "hash", lambda text: 7 if text.startswith(salt) else hash(text), raising=False)
+    ids = Ids()
+    salt = ids._salt
+    assert [ids.mark(f"id-{number}", 1) for number in range(3_000)] == [0] * 3_000
+    assert all(ids.mark(f"id-{number}", 2) == 1 for number in range(0, 3_000, 100))
+    assert "another" not in ids
+
+
+def test_two_listings_do_not_share_their_hashes():
+    """What hid an image in one, against all odds, does not do so in the next, though the process is the same."""
+    ours, theirs = Ids(), Ids()
+    ours.mark("id", 1)
+    theirs.mark("id", 1)
+    assert ours._first != theirs._first
+    assert ours._second != theirs._second
+
+
 def test_remembering_an_id_takes_some_twenty_bytes():
     """What a listing of a million images remembers stays small beside a set of their ids."""
     tracemalloc.start()

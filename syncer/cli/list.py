@@ -70,7 +70,7 @@ def list_(
 def _in_workspace(only: Filter, reader: Reader, settings: Settings, wanted: str | None) -> Filter:
     if wanted is None:
         return only
-    held = reader.workspaces()
+    held = reader.names()
     known = {str(row[key]): str(row["workspace_id"]) for row in held for key in ("name", "workspace_id") if row[key]}
     known |= {workspace.name: workspace.id for workspace in settings.workspaces if workspace.name}
     if wanted not in known:

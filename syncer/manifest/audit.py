@@ -132,16 +132,16 @@ class Audit(Manifest):
         ours = f"select {columns} from main.sqlite_master where type in ('table', 'index')"  # noqa: S608  our own names
         for name, *made in self._db.execute(ours):
             _, table, _ = made
-            if not self._knows(other, table):
+            if not (self._knows(other, table) and self._knows(other, name)):
                 continue
             if name not in there:
                 yield f"{name} is missing"
             elif there[name] != made:
                 yield f"{name} is not defined as it was made"
 
-    def _knows(self, name: str, table: str) -> bool:
-        """Say whether a judged manifest is of a version that has this table."""
-        return self._versions[name] >= schema.SINCE.get(table, 0)
+    def _knows(self, name: str, part: str) -> bool:
+        """Say whether a judged manifest is of a version that has this table or index."""
+        return self._versions[name] >= schema.SINCE.get(part, 0)
 
     async def bound_to(self, name: str) -> dict[str, str | None]:
         """Return what a judged manifest says of the archive it belongs to; {} for one that is not attached."""

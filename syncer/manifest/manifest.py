@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Container, Iter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
+from heapq import merge
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Self, TypeVar, assert_never
@@ -163,6 +164,19 @@ class Manifest:
         for image_id, state, *rest in self._db.execute(sql, [workspace_id, json.dumps(list(ids))]):
             yield image_id, Entry(image_id, State(state), *rest)
 
+    async def newest(self, workspace_id: str, before: tuple[str, str], count: int) -> dict[str, str | None]:
+        """Return `updated_at` by id of so many live images in the order of a listing, those without a time left out.
+
+        They come behind the image with the `created_at` and the id that `before` says, the newest first.
+        """
+        values = [workspace_id, *before, count]
+        return await self._call(lambda: dict(self._db.execute(rows.SELECT_NEWEST, values)))
+
+    async def created_at(self, workspace_id: str, image_id: str) -> str | None:
+        """Return the time that we remember of an image."""
+        sql = "select created_at from images where workspace_id = ? and image_id = ?"
+        return await self._call(lambda: self._db.execute(sql, [workspace_id, image_id]).fetchone()[0])
+
     async def revision(self, workspace_id: str, image_id: str, number: int) -> Revision | None:
         """Return what we remember of one revision."""
         key = [workspace_id, image_id, number]
@@ -177,9 +191,9 @@ class Manifest:
 
     async def absent(self, workspace_id: str, seen: Container[str]) -> list[str]:
         """Return the live images that are not among those `seen`, in order of id."""
-        sql = "select image_id from images where workspace_id = ? and state = 'live' order by image_id"
+        sql = "select image_id from images where workspace_id = ? and state = 'live'"
         return await self._call(
-            lambda: [image_id for (image_id,) in self._db.execute(sql, [workspace_id]) if image_id not in seen]
+            lambda: sorted(image_id for (image_id,) in self._db.execute(sql, [workspace_id]) if image_id not in seen)
         )
 
     async def listed(self, workspace_id: str, seen: Container[str], besides: Collection[str]) -> tuple[int, str]:
@@ -190,9 +204,12 @@ class Manifest:
 
         def work() -> tuple[int, str]:
             count, digest = 0, hashlib.sha256()
-            for (image_id,) in self._db.execute(
-                rows.SELECT_IDS, [workspace_id, workspace_id, json.dumps(list(besides))]
-            ):
+            besides_ = [workspace_id, json.dumps(list(besides)), workspace_id]
+            held, others = (
+                (image_id for (image_id,) in self._db.execute(sql, values))
+                for sql, values in ((rows.SELECT_HELD_IDS, [workspace_id]), (rows.SELECT_OTHER_IDS, besides_))
+            )
+            for image_id in merge(held, sorted(others)):
                 if image_id in seen:
                     count += 1
                     digest.update(f"{image_id}\n".encode())

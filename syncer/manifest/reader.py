@@ -73,6 +73,10 @@ class Reader:
         """Return what each workspace holds, with the last run and the last complete full and quick ones."""
         return list(self._db.query(_WORKSPACES))
 
+    def names(self) -> list[Row]:
+        """Return `workspace_id` and `name` of each workspace; unlike `workspaces` it need not count what they hold."""
+        return list(self._db.query("select workspace_id, name from workspaces"))
+
     def incomplete(self) -> frozenset[str]:
         """Name the workspaces whose last full pass was not complete; one that may still be under way does not count."""
         return frozenset(row["workspace_id"] for row in self._db.query(_LAST_FULL) if not row["complete"])

@@ -172,11 +172,33 @@ def m004_uploads(db: Database) -> None:
     )
 
 
-STEPS = (m001_first_tables, m002_losses_and_the_journals_seal, m003_verifications, m004_uploads)
+@MIGRATIONS()
+def m005_images_by_time(db: Database) -> None:
+    """Hold the images in the order in which the service lists them, with all that tells an unchanged one.
+
+    And those of all workspaces in the order in which `syncer list` shows them.
+    """
+    columns = ["workspace_id", "created_at", "image_id", "updated_at", "state"]
+    db.table("images").create_index(columns, index_name="images_by_time")
+    db.table("images").create_index(["created_at"], index_name="images_of_all_by_time")
+
+
+STEPS = (
+    m001_first_tables,
+    m002_losses_and_the_journals_seal,
+    m003_verifications,
+    m004_uploads,
+    m005_images_by_time,
+)
 NAMES = tuple(step.__name__ for step in STEPS)
-VERSION = 4  # one a migration; a test holds the two together
+VERSION = 5  # one a migration; a test holds the two together
 COMPARABLE = 2  # from this one on, what is there can be compared with what the archive tells
-SINCE = {"verifications": 3, "uploads": 4}  # the tables that a comparable version may lack, and since when they are so
+SINCE = {  # what a comparable version may lack, and the version that brought it
+    "verifications": 3,
+    "uploads": 4,
+    "images_by_time": 5,
+    "images_of_all_by_time": 5,
+}
 
 
 def version(db: Database) -> int:

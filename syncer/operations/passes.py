@@ -27,6 +27,7 @@ from syncer.model import (
     Workspace,
 )
 from syncer.operations import absence
+from syncer.operations.ahead import Ahead
 from syncer.operations.diff import decide
 from syncer.operations.events import (
     FetchDecided,
@@ -73,6 +74,7 @@ class Pass:
         self._owed: frozenset[str] = frozenset()
         self._met: set[str] = set()  # owed images that were handled before the listing showed them
         self._lost: set[str] = set()  # owed images that the service does not know any more
+        self._kept = 0  # images that are live here and there, each counted once
         self._unknown: list[Fetch] = []  # listed, and then not known to the service by their id
 
     async def run(self) -> Report:
@@ -203,6 +205,7 @@ class Pass:
             await pool.submit(self._fetch, action)
 
         listing = self._listing
+        remembered = Ahead(self.rooms.manifest, self.workspace.id, besides=self._owed)
         page = await self._page(1)
         while True:
             images = listing.take(page)
@@ -211,7 +214,10 @@ class Pass:
             # The next page is on its way while this one is worked on, unless this one may be the last to look at.
             ahead = asyncio.create_task(self._page(number)) if number and to_the_end else None
             try:
-                known = await self._consider([i for i in images if i.id not in self._met], fetch_in_turn)
+                shown = [image for image in images if image.id not in self._met] if self._met else images
+                rest = await remembered.unsettled(shown) if to_the_end else shown
+                self._keep(len(shown) - len(rest))
+                known = await self._consider(rest, fetch_in_turn)
                 if number is None or (known and images and not to_the_end):
                     return
                 page = await (ahead or self._page(number))
@@ -225,13 +231,14 @@ class Pass:
 
     async def _consider(self, images: Sequence[Image], fetching: Callable[[Fetch], Awaitable[None]]) -> bool:
         """Decide what each image needs and have it done; says whether all of them were known ground."""
+        if not images:
+            return True
         entries = await self.rooms.manifest.entries(self.workspace.id, [image.id for image in images])
         known, paid = True, []
         for image in images:
             match decide(image, entries.get(image.id)):
                 case Keep():
-                    self.report.listed += 1
-                    self.report.unchanged += 1
+                    self._keep(1)
                     if image.id in self._owed:  # a change that failed, and that the service took back
                         paid.append(image.id)
                 case Fetch() as action:
@@ -241,6 +248,11 @@ class Pass:
         if paid:
             await self._settle_debts(paid)
         return known
+
+    def _keep(self, count: int) -> None:
+        self._kept += count
+        self.report.listed += count
+        self.report.unchanged += count
 
     def _count(self, reason: Reason) -> None:
         self.report.listed += 1
@@ -314,6 +326,8 @@ class Pass:
 
     async def _absent(self) -> list[str]:
         unreadable = {row.name for row in self._listing.unreadable}
+        if self._kept == await self.rooms.manifest.live(self.workspace.id):
+            return []  # the service has shown each of them
         absent = await self.rooms.manifest.absent(self.workspace.id, self._listing.seen)
         return [image_id for image_id in absent if image_id not in unreadable]
 

@@ -150,6 +150,8 @@ def aged(database: Path) -> None:
         db.table("uploads").drop()
         columns = ("workspace_id", "source", "sha256", "state", "image_id", "intended_at", "settled_at")
         db.table("uploads").create(dict.fromkeys(columns, str), pk=("workspace_id", "sha256"))
+        for index in ("images_by_time", "images_of_all_by_time"):
+            db.execute(f"drop index {index}")
         db.table("_sqlite_migrations").delete_where("name > 'm003'")
         db.conn.commit()
         db.execute("pragma user_version = 2")
@@ -177,13 +179,13 @@ async def old(sim: Simulator, shelf: str, settings: Settings, monkeypatch: pytes
 def test_a_manifest_that_is_migrated_is_as_one_that_was_made_so(tmp_path: Path):
     """Else a verification would call its tables not as they were made."""
     made = []
-    for step in ("m003_verifications", "m004_uploads", None):
+    for step in ("m003_verifications", "m004_uploads", "m005_images_by_time", None):
         db = Database(memory=True)
         schema.MIGRATIONS.apply(db, stop_before=step)
         schema.MIGRATIONS.apply(db)
         made.append(set(db.execute("select name, sql from sqlite_master").fetchall()))
         db.close()
-    assert made[0] == made[1] == made[2]
+    assert made[0] == made[1] == made[2] == made[3]
 
 
 async def test_an_archive_of_before_verifies_without_complaint(old: Path):

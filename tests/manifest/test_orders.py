@@ -1,0 +1,64 @@
+"""What is asked of a million images comes in the order of an index: neither sorted nor looked up one by one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from manifest_parts import APRIL, MARCH, MAY, WS, stored
+
+from syncer.manifest import rows
+from syncer.manifest.manifest import Manifest
+from syncer.manifest.reader import Filter, Reader
+from syncer.model import Gone
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    path = tmp_path / "manifest.db"
+    async with Manifest.open(path) as manifest:
+        await manifest.folder(WS, "mine", "ws")
+        await manifest.record([stored(name, created_at=at) for name, at in [("b", MAY), ("a", MAY), ("c", MARCH)]])
+        await manifest.record([stored("gone", created_at=APRIL), Gone(WS, "gone", MAY), stored("d", created_at=None)])
+        await manifest.record([stored("e", workspace="other", created_at=APRIL)])
+    return path
+
+
+def plan(path: Path, sql: str, *values: object) -> str:
+    with closing(sqlite3.connect(path)) as db:
+        return "\n".join(row[3] for row in db.execute(f"explain query plan {sql}", values))
+
+
+async def test_the_newest_come_from_one_index_alone(path: Path):
+    """Live ones of one workspace with a time, behind a place in the order, and what tells them unchanged."""
+    async with Manifest.open(path) as manifest:
+        first = await manifest.newest(WS, ("\U0010ffff", ""), 2)
+        rest = await manifest.newest(WS, (MAY, "a"), 2)
+        assert await manifest.created_at(WS, "a") == MAY
+    assert list(first.items()) == [("b", MARCH), ("a", MARCH)]
+    assert list(rest) == ["c"]
+    assert plan(path, rows.SELECT_NEWEST, WS, MAY, "a", 2).startswith(
+        "SEARCH images USING COVERING INDEX images_by_time"
+    )
+
+
+@pytest.mark.parametrize("only", [Filter(limit=10), Filter(WS, limit=10)])
+def test_the_first_images_of_a_list_are_there_at_once(path: Path, only: Filter):
+    """Of all workspaces as well as of one: no sorting of all images to show ten."""
+    asked: list[str] = []
+    with Reader.open(path) as reader:
+        reader._db.conn.set_trace_callback(asked.append)
+        shown = [row["image_id"] for row in reader.images(only)]
+    assert shown == [name for name in ["a", "b", "e", "gone", "c", "d"] if name != "e" or only.workspace_id is None]
+    (sql,) = [one for one in asked if one.startswith("select * from images")]
+    told = plan(path, sql)
+    assert "USING INDEX images_" in told
+    assert "B-TREE FOR ORDER BY" not in told
+
+
+def test_names_alone_are_told_without_counting(path: Path):
+    """What `list` needs to find a workspace by its name."""
+    with Reader.open(path) as reader:
+        assert reader.names() == [{"workspace_id": WS, "name": "mine"}]

@@ -1,35 +1,41 @@
-"""How long `rebuild` and `verify` take, and how much memory, over an archive of small pictures made for it.
+"""How long `rebuild`, `verify` and `list` take, offline: `python tests/benchmarks/bench_rebuild.py`.
 
-    python tests/benchmarks/bench_rebuild.py [IMAGES]
-
-Prints one line each: seconds, images a second, the minutes that 100,000 images would take, and the peak of memory.
+Pictures of 2 KB, their sidecars and a journal are written as a backup would have them, 100,000 of each (`--full`: a
+million).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import resource
-import shutil
-import subprocess
+import statistics
 import sys
-import tempfile
-import time
 from hashlib import sha256
 from pathlib import Path
 
-from syncer import app
+from bench import asked, tell, workplace
+from measure import run, say
+
 from syncer.archive import layout
 from syncer.archive.journal import Journal
 from syncer.archive.sidecar import render
 from syncer.archive.store import Archive
 from syncer.model import Introduced, Reason, Revision, Stored
-from syncer.operations.chronicle import Made, digest, tell, tell_made
-from syncer.operations.rebuild import Rebuilt, rebuild
-from syncer.operations.verification import Options, Verification
-from syncer.operations.verify import verify
+from syncer.operations.chronicle import Made, digest, tell_made
+from syncer.operations.chronicle import tell as tell_journal
 from syncer.service.wire import decode_image
-from syncer.settings import ArchiveSettings, Settings
+
+CONFIGURATION = """
+[service]
+url = "http://127.0.0.1:9/api"
+token_url = "http://127.0.0.1:9/token"
+client_id = "bench"
+[archive]
+path = "{archive}"
+reserve = 0
+[[workspaces]]
+id = "w"
+"""
 
 
 async def furnish(root: Path, images: int) -> None:
@@ -38,7 +44,7 @@ async def furnish(root: Path, images: int) -> None:
     async with Archive.open(root, reserve=0, image_bytes=1 << 20) as archive, Journal.open(root, run) as journal:
         archive_id = archive.create_marker()
         tell_made(journal, Made(archive_id, "2026-01-01T00:00:00Z", digest((root / layout.MARKER).read_bytes())))
-        tell(journal, Introduced("w", "Bench", "w"), lambda _: None)
+        tell_journal(journal, Introduced("w", "Bench", "w"), lambda _: None)
         for number in range(images):
             await asyncio.to_thread(add, root, journal, run, number)
             if number % 500 == 0:
@@ -46,6 +52,7 @@ async def furnish(root: Path, images: int) -> None:
 
 
 def add(root: Path, journal: Journal, run: str, number: int) -> None:
+    """Write one picture with its sidecar and its event."""
     image_id, day = f"image-{number:07}", f"w/2026/{number % 12 + 1:02}/{number % 28 + 1:02}"
     body = b"\x89PNG\r\n" + str(number).encode() * 300
     document = {"id": image_id, "prompt": "a bicycle in the rain " * 8, "model": "m", "parameters": {"seed": number}}
@@ -66,40 +73,32 @@ def add(root: Path, journal: Journal, run: str, number: int) -> None:
     (root / day).mkdir(parents=True, exist_ok=True)
     (root / revision.path).write_bytes(body)
     (root / revision.sidecar).write_bytes(render(revision))
-    tell(journal, Stored(decode_image(revision.document, "w"), revision, Reason.NEW), render)
-
-
-async def measure(root: Path, images: int) -> None:
-    settings = Settings(ArchiveSettings(path=root, reserve=0), workspaces=())
-    result, looked = Rebuilt(), Verification()
-    started = time.monotonic()
-    async with app.held(settings, "bench") as (archive, journal, run):
-        await rebuild(archive, journal, run, lambda _: None, result)
-    report("rebuild", images, time.monotonic() - started)
-    assert (result.rows["images"], result.problems) == (images, 0)
-    started = time.monotonic()
-    await verify(root, Options(), lambda _: None, looked)
-    report("verify", images, time.monotonic() - started)
-    assert (looked.pictures, looked.damage) == (images, 0)
-
-
-def report(name: str, images: int, seconds: float) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for_many = 100_000 / images * seconds / 60
-    print(f"{name:8} {seconds:6.1f} s  {images / seconds:8,.0f}/s  100,000: {for_many:.1f} min  peak {peak:.0f} MiB")  # noqa: T201
+    tell_journal(journal, Stored(decode_image(revision.document, "w"), revision, Reason.NEW), render)
 
 
 def main() -> None:
-    if len(sys.argv) == 4:  # in a process of its own, so that the peak of memory is its own
-        asyncio.run(measure(Path(sys.argv[2]), int(sys.argv[3])))
-        return
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    try:
-        asyncio.run(furnish(folder / "archive", images))
-        subprocess.run([sys.executable, __file__, "measure", str(folder / "archive"), str(images)], check=True)
-    finally:
-        shutil.rmtree(folder)
+    """Write the archive, and have it rebuilt, verified and listed."""
+    parser = asked(__doc__)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--full", action="store_true", help="a million images")
+    given = parser.parse_args()
+    images = 1_000_000 if given.full else given.images
+    with workplace(given.work) as work:
+        say(f"writing an archive of {images:,} under {work}")
+        root = work / "archive"
+        asyncio.run(furnish(root, images))
+        config = work / "syncer.toml"
+        config.write_text(CONFIGURATION.format(archive=root))
+        lines = ["| command | wall s | CPU µs an image | peak MB |", "| --- | --- | --- | --- |"]
+        for words in (["rebuild"], ["verify"], ["list", "--limit", "10"]):
+            costs = [
+                run([sys.executable, "-m", "syncer", "--config", str(config), *words]) for _ in range(given.rounds)
+            ]
+            wall, cpu = (statistics.median(getattr(cost, name) for cost in costs) for name in ("wall", "cpu"))
+            peak = max(cost.memory for cost in costs) / 1e6
+            lines.append(f"| `{' '.join(words)}` | {wall:.1f} | {cpu / images * 1e6:.1f} | {peak:.0f} |")
+            say(lines[-1])
+    tell(f"Offline, {images:,} images", "\n".join(lines))
 
 
 if __name__ == "__main__":

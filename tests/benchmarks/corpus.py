@@ -10,7 +10,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
+from uuid import UUID
 
 WORKSPACE = "5f0c2a9e-bench"
 PAGE = 200
@@ -79,7 +81,7 @@ def row(number: int, size: int, origin: str) -> dict[str, object]:
     """Make the service's own JSON for an image."""
     created = f"{_NEWEST - timedelta(minutes=number):%Y-%m-%dT%H:%M:%SZ}"
     return {
-        "id": f"{number:08x}-6c1e-4c58-9f0a-3b5a1e7c2d10",
+        "id": str(UUID(bytes=blake2b(number.to_bytes(8), digest_size=16).digest(), version=4)),
         "generationId": f"generation-{number // 4}",
         "workspaceId": WORKSPACE,
         "createdByUserId": f"user-{number % 7}",

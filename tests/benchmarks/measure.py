@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,16 @@ class Cost:
 
 def run(command: Sequence[str | os.PathLike[str]], *, requests: Callable[[], int] = lambda: 0) -> Cost:
     """Run a command to its end; raises `RuntimeError` with what it said if it fails."""
-    before, started = requests(), time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - started
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}: {said.decode()[-2000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, requests() - before)
+    launcher = [sys.executable, "-I", "-S", Path(__file__).with_name("launch.py")]
+    with tempfile.NamedTemporaryFile() as report:
+        before = requests()
+        ran = subprocess.run(
+            [*launcher, report.name, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+        )
+        if ran.returncode:
+            raise RuntimeError(f"{command[0]} ended with {ran.returncode}: {ran.stderr.decode()[-2000:]}")
+        wall, cpu, memory = json.load(report)
+    return Cost(wall, cpu, memory, requests() - before)
 
 
 def rounds(count: int, work: Mapping[str, Callable[[], Cost]]) -> dict[str, list[Cost]]:
@@ -50,13 +52,18 @@ def table(costs: Mapping[str, Sequence[Cost]], ours: str) -> str:
     """Write medians, and our paired ratios to each of the others with their spread, as a table in Markdown."""
     lines = ["| what | wall s | CPU s | peak MB | requests | ours / it |", "| --- | --- | --- | --- | --- | --- |"]
     for name, all_ in costs.items():
-        pairs = [mine.wall / its.wall for mine, its in zip(costs[ours], all_, strict=True)]
-        ratio = "–" if name == ours else f"{statistics.median(pairs):.2f} ({min(pairs):.2f}–{max(pairs):.2f})"
+        ratio = "–" if name == ours else spread(m.wall / i.wall for m, i in zip(costs[ours], all_, strict=True))
         lines.append(
             f"| {name} | {_median(c.wall for c in all_):.2f} | {_median(c.cpu for c in all_):.2f} "
             f"| {max(c.memory for c in all_) / 1e6:.0f} | {max(c.requests for c in all_)} | {ratio} |"
         )
     return "\n".join(lines)
+
+
+def spread(values: Iterable[float]) -> str:
+    """Write a median with the least and the greatest of its values."""
+    all_ = list(values)
+    return f"{statistics.median(all_):.2f} ({min(all_):.2f}–{max(all_):.2f})"
 
 
 def say(text: str) -> None:
@@ -65,5 +72,5 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _median(values: object) -> float:
-    return statistics.median(values)  # type: ignore[call-overload, no-any-return]
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)

@@ -29,12 +29,12 @@ http {{
   ssl_certificate {state}/server.pem; ssl_certificate_key {state}/server.key; ssl_protocols TLSv1.3;
   {limit}
   server {{
-    listen 127.0.0.1:{http}; listen 127.0.0.1:{https} ssl;
+    listen {host}:{http}; listen {host}:{https} ssl;
     root {root};
     location = {api}/images {{ rewrite ^ /pages/$arg_page.json break; {limited} }}
     location = {api} {{ default_type application/json; return 200 '{{"id": "{workspace}", "name": "bench"}}'; }}
     location = /token {{ default_type application/json; return 200 '{token}'; }}
-    location /content/ {{ {limited} }}
+    location /content/ {{ autoindex on; {limited} }}
     location = /served {{ stub_status; }}
   }}
 }}
@@ -48,19 +48,38 @@ class Web:
     http: int
     https: int
     ca: Path
+    host: str = "127.0.0.1"  # where it listens
+    far: str | None = None  # where clients find it, if that is somewhere else
+    log: Path = Path()
 
     def origin(self, *, tls: bool) -> str:
         """Give scheme, host and port."""
-        return f"https://localhost:{self.https}" if tls else f"http://127.0.0.1:{self.http}"
+        if tls:
+            return f"https://{self.far or 'localhost'}:{self.https}"
+        return f"http://{self.far or self.host}:{self.http}"
 
     def served(self) -> int:
         """Count the requests so far."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/served") as answer:
+        with urllib.request.urlopen(f"http://{self.host}:{self.http}/served") as answer:
             return int(answer.read().split()[9])
+
+    def refused(self) -> int:
+        """Count the requests so far that were refused because there were too many."""
+        return self.log.read_text().count("limiting requests, excess")
 
 
 @contextmanager
-def serving(root: Path, state: Path, *, http: int, https: int, limit: str = "", limited: str = "") -> Iterator[Web]:
+def serving(
+    root: Path,
+    state: Path,
+    *,
+    http: int,
+    https: int,
+    limit: str = "",
+    limited: str = "",
+    host: str = "127.0.0.1",
+    far: str | None = None,
+) -> Iterator[Web]:
     """Serve `root` until the block ends; `state` holds what nginx writes, `limit` and `limited` are its own words."""
     state.mkdir(parents=True, exist_ok=True)
     ca = certify(state)
@@ -70,6 +89,7 @@ def serving(root: Path, state: Path, *, http: int, https: int, limit: str = "", 
         root=root,
         http=http,
         https=https,
+        host=host,
         api=API,
         workspace=WORKSPACE,
         token=TOKEN,
@@ -81,8 +101,8 @@ def serving(root: Path, state: Path, *, http: int, https: int, limit: str = "", 
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     process = subprocess.Popen([nginx, "-e", state / "start.log", "-c", state / "nginx.conf"])
     try:
-        _wait_for(http)
-        yield Web(http, https, ca)
+        _wait_for(host, http)
+        yield Web(http, https, ca, host, far, state / "error.log")
     finally:
         process.terminate()
         process.wait()
@@ -104,7 +124,7 @@ def certify(state: Path) -> Path:
         new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj"]
         request = state / "server.csr"
         names = state / "names"
-        names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:10.9.0.2\n")
         usage = ["-addext", "keyUsage=critical,keyCertSign"]
         for command in (
             [*new, "/CN=Benchmark CA", "-x509", *usage, "-keyout", key, "-out", ca],
@@ -116,10 +136,10 @@ def certify(state: Path) -> Path:
     return ca
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(host: str, port: int) -> None:
     for _ in range(100):
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:

@@ -255,6 +255,7 @@ def connect(settings: Settings, environ: Mapping[str, str]) -> Connection:
         credentials=credentials,
         content_origins=service.content_origins,
         requests_per_second=limits.requests_per_second,
+        slots=limits.downloads,
         retries=limits.retries,
         retry_seconds=limits.retry_seconds,
         stall_seconds=limits.stall_seconds,

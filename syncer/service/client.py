@@ -53,6 +53,7 @@ class Connection:
     credentials: auth.Credentials
     content_origins: tuple[str, ...] = ()
     requests_per_second: float = 0
+    slots: int = 32  # requests in flight to one origin, at most
     retries: int = 5
     retry_seconds: float = 300
     stall_seconds: float = 60
@@ -89,6 +90,7 @@ class ImageService:
             retries=connection.retries,
             retry_seconds=connection.retry_seconds,
             requests_per_second=connection.requests_per_second,
+            slots=connection.slots,
             clock=clock,
             sleep=sleep,
             random=random,

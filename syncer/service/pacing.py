@@ -1,13 +1,15 @@
 """Decide when the next request may leave, and how often one is repeated.
 
-`Pacing` knows each origin by its errors and successes. A request waits for its turn (the configured rate, and the
-pause that the origin asked all of us to make), failed work is repeated with growing, random delays within a number
-of tries and a time, and an origin that only fails is given up quickly until it answers again. It sends nothing.
+`Pacing` knows each origin by its errors and successes. A request waits for its turn (the configured rate, the pause
+that the origin asked all of us to make, and what the origin takes by the judgement of `crowding`), failed work is
+repeated with growing, random delays within a number of tries and a time, and an origin that only fails is given up
+quickly until it answers again. It sends nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
 import time
@@ -25,6 +27,7 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from syncer.errors import SyncerError
+from syncer.service.crowding import Crowd, Departure
 
 T = TypeVar("T")
 
@@ -32,14 +35,22 @@ BACKOFF_BASE = 0.5  # seconds; the first delay is random below it
 BACKOFF_CAP = 30.0
 SPREAD = 1.0  # seconds over which those who waited for the same pause wake up
 HOPELESS = 8  # so many requests given up in a row, and the origin counts as down
+CROWDED = frozenset({429, 503})
+TOLD = 60.0  # seconds: an origin that slows us down again within them is not told of again
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Origin:
-    """What we have seen of one origin."""
+    """What we have seen of one origin, and the line of those who wait for their turn."""
 
+    name: str
+    crowd: Crowd
+    line: asyncio.Lock = field(default_factory=asyncio.Lock)  # the first in line waits for the crowd, the others for it
+    moved: asyncio.Event = field(default_factory=asyncio.Event)  # what the crowd says may have changed
+    told_at: float = -math.inf
+    told_slowed: bool = False
     pause_until: float = 0.0
     successes: int = 0
     given_up: int = 0  # in a row, without a success in between
@@ -57,12 +68,36 @@ class _Budget:
     successes: Counter[str] = field(default_factory=Counter)
 
 
+class Turn:
+    """A request that may leave; its place is free again at its `end`, or that of the block."""
+
+    __slots__ = ("departure", "ended", "origin")
+
+    def __init__(self, origin: _Origin, departure: Departure) -> None:
+        self.origin = origin
+        self.departure = departure
+        self.ended = False
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Make room for another one; a second time changes nothing."""
+        if not self.ended:
+            self.ended = True
+            self.origin.crowd.over(self.departure)
+            self.origin.moved.set()
+
+
 # Known to the work by context, since the turn is awaited deep inside of what is repeated.
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 
 class Pacing:
-    """The patience of one client: a rate, pauses, repeats."""
+    """The patience of one client: a rate, pauses, repeats; `slots` bounds the requests in flight to each origin."""
 
     def __init__(
         self,
@@ -70,6 +105,7 @@ class Pacing:
         retries: int,
         retry_seconds: float,
         requests_per_second: float = 0,
+        slots: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         random: Callable[[], float] = random.random,
@@ -78,6 +114,7 @@ class Pacing:
         self._retry_seconds = retry_seconds
         # One at a time at even distances: a bucket of n would let n leave at once, and n more within the same second.
         self._limiter = AsyncLimiter(1, 1 / requests_per_second) if requests_per_second > 0 else None
+        self._slots = slots
         self._clock = clock
         self._sleep = sleep
         self._random = random
@@ -107,16 +144,42 @@ class Pacing:
             seen = self._origin(origin)
             seen.pause_until = max(seen.pause_until, self._clock() + min(seconds, self._retry_seconds))
 
-    async def turn(self, origin: str, *, limited: bool) -> None:
-        """Wait until a request to the origin may leave; `limited` ones share the configured rate."""
+    async def turn(self, origin: str, *, limited: bool) -> Turn:
+        """Wait until a request to the origin may leave; `limited` ones share the configured rate.
+
+        The request has its place among all to this origin until the block of what is returned ends.
+        """
         seen = self._origin(origin)
         await self._wait_out(seen)
         if limited and self._limiter is not None:
             queued = self._clock()
             await self._limiter.acquire()
-            if budget := _budget.get():
-                budget.deadline += self._clock() - queued  # a queue of our own making is not the service's fault
+            self._excuse(seen, queued)
             await self._wait_out(seen)
+        if seen.line.locked() or self._wait_for(seen) > 0:
+            queued = self._clock()
+            async with seen.line:
+                await self._lead(seen)
+                self._excuse(seen, queued)
+                return Turn(seen, seen.crowd.leave(self._clock(), queued=True))
+        return Turn(seen, seen.crowd.leave(self._clock(), queued=False))
+
+    def answered(self, turn: Turn, status: int, retry_after: float | None) -> None:
+        """Note what the head of an answer says: come later (and in how many seconds), or anything else."""
+        seen, now = turn.origin, self._clock()
+        if status in CROWDED:
+            seen.crowd.refused(turn.departure, now, surely=status == 429, paused=bool(retry_after))
+            self.pause(seen.name, retry_after)
+            if seen.crowd.slowed and now - seen.told_at > TOLD:
+                seen.told_at, seen.told_slowed = now, True
+                rate = seen.crowd.rate and round(seen.crowd.rate, 1)
+                log.info("pacing.slowed", origin=seen.name, slots=seen.crowd.slots, rate=rate)
+        else:
+            seen.crowd.let_through(turn.departure, now)
+            if seen.told_slowed and not seen.crowd.slowed:
+                seen.told_slowed = False
+                log.info("pacing.recovered", origin=seen.name)
+        seen.moved.set()
 
     async def retrying(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Carry out the attempt until it succeeds, cannot succeed, or has used up its tries or its time.
@@ -163,20 +226,45 @@ class Pacing:
     def _successes_of_others(self, budget: _Budget) -> dict[str, int]:
         return {name: seen.successes - budget.successes[name] for name, seen in self._origins.items()}
 
-    async def _wait_out(self, origin: _Origin) -> None:
+    async def _lead(self, origin: _Origin) -> None:
+        """Wait at the head of the line."""
+        await self._wait_out(origin, spread=0)
+        while (seconds := self._wait_for(origin)) > 0:
+            if seconds == math.inf:
+                origin.moved.clear()
+                await origin.moved.wait()
+            else:
+                await self._sleep(seconds)
+            await self._wait_out(origin, spread=0)
+
+    def _wait_for(self, origin: _Origin) -> float:
+        if origin.down:  # a single try each, and it fails at once if it can
+            return math.inf if origin.crowd.full else 0.0
+        return origin.crowd.wait(self._clock())
+
+    def _excuse(self, origin: _Origin, queued: float) -> None:
+        """A queue of our own making is not the service's fault; the pause that it asked for meanwhile is."""
+        if budget := _budget.get():
+            now = self._clock()
+            budget.deadline += now - max(queued, min(now, origin.pause_until))
+
+    async def _wait_out(self, origin: _Origin, spread: float = SPREAD) -> None:
         waited_for = 0.0
         while not origin.down and origin.pause_until > waited_for:  # asked for longer while we slept: sleep again
             waited_for = origin.pause_until
             seconds = waited_for - self._clock()
             if seconds > 0:
-                seconds += self._random() * min(SPREAD, seconds)
+                seconds += self._random() * min(spread, seconds)
                 if budget := _budget.get():
                     seconds = min(seconds, budget.deadline - self._clock())
                 if seconds > 0:
                     await self._sleep(seconds)
 
     def _origin(self, origin: str) -> _Origin:
-        return self._origins.setdefault(origin, _Origin())
+        seen = self._origins.get(origin)
+        if seen is None:
+            seen = self._origins[origin] = _Origin(origin, Crowd(self._slots))
+        return seen
 
 
 def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:

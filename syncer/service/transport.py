@@ -26,7 +26,7 @@ from yarl import URL
 from syncer.errors import ConfigError, Damaged, Refused, SyncerError, Unavailable, UnexpectedAnswer, Unsettled
 from syncer.service.addresses import Perimeter, PublicResolver, Trust, origin_of, public
 from syncer.service.content import decoded, encoding
-from syncer.service.pacing import Pacing, http_date, retry_after
+from syncer.service.pacing import CROWDED, Pacing, Turn, http_date, retry_after
 from syncer.service.sending import Outgoing, going_on
 
 USER_AGENT = "syncer"
@@ -43,15 +43,16 @@ class Answer:
     """
 
     def __init__(
-        self, transport: Transport, response: aiohttp.ClientResponse, url: URL, trust: Trust, origin: str
+        self, transport: Transport, response: aiohttp.ClientResponse, url: URL, trust: Trust, turn: Turn
     ) -> None:
         self.url = url
         self.trust = trust
-        self.origin = origin
+        self.origin = turn.origin.name
         self.status = response.status
         self.headers: CIMultiDictProxy[str] = response.headers
         self.whole = False  # the body was read to its end
         self._transport = transport
+        self._turn = turn
         self._response = response
         # Held from now on: the response lets go of it with the last byte, and only it notices bytes beyond the last.
         self._protocol = response.connection.protocol if response.connection else None
@@ -123,6 +124,7 @@ class Answer:
     async def aclose(self) -> None:
         """Let go of the connection: for good, if the body was not read to its end."""
         self._response.close()
+        self._turn.end()
 
 
 class Transport:
@@ -190,22 +192,28 @@ class Transport:
     ) -> Answer:
         """Send one request, a POST if there is a form; the caller closes the answer."""
         origin = str(origin_of(url))
-        await self._pacing.turn(origin, limited=trust is Trust.API)
+        turn = await self._pacing.turn(origin, limited=trust is Trust.API)
         self.requests += 1
         self.activity += 1
         session = self._api if trust is Trust.API else self._bare
-        failure: SyncerError
+        answer: Answer | None = None
         try:
-            # Bounded here as well, for a head that drips byte by byte never lets the library's own limit pass.
-            async with asyncio.timeout(2 * self.stall_seconds):
-                response = await session.request(
-                    "GET" if form is None else "POST", url, headers=headers, data=form, allow_redirects=False
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = _ours(error, url)
-        else:
-            return self._answer(response, url, trust, origin)
-        raise failure
+            failure: SyncerError
+            try:
+                # Bounded here as well, for a head that drips byte by byte never lets the library's own limit pass.
+                async with asyncio.timeout(2 * self.stall_seconds):
+                    response = await session.request(
+                        "GET" if form is None else "POST", url, headers=headers, data=form, allow_redirects=False
+                    )
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                failure = _ours(error, url)
+            else:
+                answer = self._answer(response, url, trust, turn)
+                return answer
+            raise failure
+        finally:
+            if answer is None:
+                turn.end()
 
     async def post(self, url: URL, headers: Mapping[str, str], body: Outgoing) -> Answer:
         """Send a body to the API, once, over a new connection, for as long as it goes on; the caller closes the answer.
@@ -213,36 +221,41 @@ class Transport:
         `Unavailable` where surely nothing has left, `Unsettled` where something may have and no answer came.
         """
         origin = str(origin_of(url))
-        await self._pacing.turn(origin, limited=True)
+        turn = await self._pacing.turn(origin, limited=True)
         self.requests += 1
         self._moved()
         patience = self.stall_seconds
         # No `sock_read`: it would run from when the body is in the system's buffers, which on a slow line is not sent.
         timeout = aiohttp.ClientTimeout(total=None, connect=patience, sock_connect=patience)
         request = self._once.post(url, headers=headers, data=body, allow_redirects=False, timeout=timeout)
-        failure: SyncerError
+        answer: Answer | None = None
         try:
-            response = await going_on(request, lambda: body.progress, patience, self._moved)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = _ours(error, url)
-            if body.begun:
-                facts: dict[str, Any] = {**failure.facts, "reason": failure.message}
-                failure = Unsettled("the upload was not answered", **facts)
-        else:
-            body.answered()
-            return self._answer(response, url, Trust.API, origin)
-        raise failure
+            failure: SyncerError
+            try:
+                response = await going_on(request, lambda: body.progress, patience, self._moved)
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                failure = _ours(error, url)
+                if body.begun:
+                    facts: dict[str, Any] = {**failure.facts, "reason": failure.message}
+                    failure = Unsettled("the upload was not answered", **facts)
+            else:
+                body.answered()
+                answer = self._answer(response, url, Trust.API, turn)
+                return answer
+            raise failure
+        finally:
+            if answer is None:
+                turn.end()
 
     def _moved(self) -> None:
         self.activity += 1
 
-    def _answer(self, response: aiohttp.ClientResponse, url: URL, trust: Trust, origin: str) -> Answer:
-        answer = Answer(self, response, url, trust, origin)
+    def _answer(self, response: aiohttp.ClientResponse, url: URL, trust: Trust, turn: Turn) -> Answer:
+        answer = Answer(self, response, url, trust, turn)
         self.statuses[answer.status] += 1
         if trust is Trust.API and (theirs := http_date(answer.headers.get("Date"))):
             self.clock_skew = time.time() - theirs.timestamp()
-        if answer.status in (429, 503):
-            self._pacing.pause(origin, answer.retry_after)
+        self._pacing.answered(turn, answer.status, answer.retry_after if answer.status in CROWDED else None)
         return answer
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from manifest_parts import APRIL, MARCH, MAY, WS, failed, stored
 
 from syncer.errors import ArchiveUnwritable, ConfigError
-from syncer.manifest import schema
+from syncer.manifest import rows, schema
 from syncer.manifest.manifest import Manifest
 from syncer.manifest.reader import Filter, Reader
 from syncer.model import Entry, Gone, Outcome, Report, State, Vanished, Workspace
@@ -59,6 +59,18 @@ async def test_what_was_stored_is_remembered(manifest: Manifest):
         "a": Entry("a", State.LIVE, 2, MARCH, kept.sha256, kept.size, "image/png", kept.path, kept.sidecar)
     }
     assert await manifest.entries("another workspace", ["a"]) == {}
+
+
+async def test_many_at_once_are_remembered_one_by_one(manifest: Manifest, path: Path):
+    """However many are stored in a batch: each has its rows and no debt, and of one image the later revision counts."""
+    ids = [str(number) for number in range(2 * rows.AT_ONCE + 3)]
+    await manifest.record([failed(image_id) for image_id in (*ids, "owed")])
+
+    await manifest.record([*map(stored, ids), failed("0"), stored("0", 2), stored("1", 2), stored("1", 3)])
+
+    assert query(path, "select count(*), sum(revision) from images") == [(len(ids), len(ids) + 1 + 2)]
+    assert query(path, "select count(*) from revisions") == [(len(ids) + 3,)]
+    assert await manifest.owed(WS) == ["owed"]
 
 
 async def test_first_sight_stays_the_first(manifest: Manifest, path: Path):

@@ -293,3 +293,34 @@ async def test_batches_do_not_overtake_each_other(desk: Desk, held: tuple[asynci
 
         assert desk.events() == [("image.failed", "a"), ("image.failed", "b")]
         assert desk.settled == [failed("a"), failed("b")]
+
+
+async def test_who_waited_for_a_batch_leaves_the_few_that_came_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    """Each batch costs the same syncs, however few are in it; what is left waits until it is worth one, or the end."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    began, go, sizes = asyncio.Semaphore(0), asyncio.Semaphore(0), []
+    commit = desk.archive.commit
+
+    async def slow(batch: list[Staged]) -> None:
+        sizes.append(len(batch))
+        began.release()
+        await go.acquire()
+        await commit(batch)
+
+    monkeypatch.setattr(desk.archive, "commit", slow)
+    pictures = [await desk.picture(name) for name in "abcdef"]
+    async with desk.ledger() as ledger:
+        await ledger.settle(*pictures[0])
+        full = [asyncio.create_task(ledger.settle(*pictures[1]))]
+        await began.acquire()
+        await ledger.settle(*pictures[2])
+        full += [asyncio.create_task(ledger.settle(*one)) for one in pictures[3:5]]
+        go.release()
+        await began.acquire()
+        await ledger.settle(*pictures[5])
+        for _ in range(2):
+            go.release()
+        await asyncio.gather(*full)
+        assert sizes == [2, 3]
+
+    assert sizes == [2, 3, 1]

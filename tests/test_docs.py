@@ -20,10 +20,13 @@ from support import rows as rows_of
 
 from syncer.archive.journal import Journal, read
 from syncer.archive.layout import encode
+from syncer.cli.delivering import as_json
 from syncer.cli.exit_codes import MEANINGS
+from syncer.inbox import names
 from syncer.manifest import schema
-from syncer.model import UploadState
+from syncer.model import UploadState, Workspace
 from syncer.operations import chronicle
+from syncer.operations.parcels import Delivered, Kind, Parcel
 from syncer.settings import Settings
 from syncer.simulator.server import Simulator
 
@@ -75,6 +78,22 @@ def test_every_state_of_an_upload_is_documented():
 
     assert {name for name, _ in rows(section(UPLOADS, "States")) if name != "state"} == set(UploadState)
     assert set(re.findall(r"`(\w+)`", states)) == set(UploadState)
+
+
+def test_every_name_that_is_passed_over_is_documented():
+    """All endings that mark a file as unfinished, and none that does not."""
+    told = set(re.findall(r"`\*(\S+?)`", section(UPLOADS, "The watch folder")))
+
+    assert told == {"~", *names._UNFINISHED}
+    assert all(names.ignored(f"kite{ending}") for ending in told)
+
+
+def test_the_line_of_an_upload_is_documented():
+    """With all its keys, in their order."""
+    (told,) = re.findall(r'`\{("type":"upload",.*?)\}`', UPLOADS)
+    line = as_json(Delivered(Kind.UPLOADED, Parcel(Workspace("w"), "kite.png")), dry=False)
+
+    assert re.findall(r'"(\w+)"', told.replace(':"upload"', "")) == list(line)
 
 
 async def test_every_field_of_a_sidecar_is_documented(settings: Settings):

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, assert_never
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from syncer.cli.output import clean, complain, data, err, interactive, say, size
 from syncer.cli.unsettled import to_settle, unsettled
@@ -57,21 +59,29 @@ def delivering(*, json: bool, dry: bool) -> Iterator[UploadWatch]:
     if not interactive():
         yield watch
         return
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=err,
-        transient=True,
-    ) as progress:
+    with drawn(err) as progress:
         watchers.append(Bar(progress, silent=dry))
         yield watch
 
 
+def drawn(console: Console) -> Progress:
+    """Lay out what `Bar` fills."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),  # the last to be cut where there is little room
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=True,
+    )
+
+
 class Bar:
-    """Files that have come to an end, bytes, rate, time left; unless `silent`, a line for each file that is there."""
+    """Files that have come to an end, bytes, rate, time left; unless `silent`, a line for each file that is there.
+
+    All of it fits into 80 columns.
+    """
 
     def __init__(
         self, progress: Progress, *, silent: bool = False, clock: Callable[[], float] = time.monotonic
@@ -102,11 +112,13 @@ class Bar:
         self._progress.update(self._task, note=self._note())
 
     def _note(self) -> str:
+        if not self._bytes:  # addresses have none that are known, and the first file may take long
+            return f"{len(self._under_way)} under way" if self._under_way else ""
         rate = self._bytes / max(self._clock() - self._began, 0.001)
         parts = [f"{size(self._bytes)} of {size(self._all)}", f"{size(int(rate))}/s"]
-        if rate and (left := self._all - self._bytes) > 0:
+        if (left := self._all - self._bytes) > 0:
             parts.append(f"{timedelta(seconds=round(left / rate))} left")
-        return " · ".join([*parts, *([f"{len(self._under_way)} under way"] if self._under_way else [])])
+        return " · ".join(parts)
 
 
 class JsonLines:
@@ -169,7 +181,8 @@ def tell(result: Uploads, code: int, error: SyncerError | None, *, dry: bool) ->
             told = one.hint
     if len(left) > SHOWN:
         say(f"… and {len(left) - SHOWN} more; --json tells of each")
-    for below in unsettled([_row(upload) for upload in result.opened], {}):
+    names = {one.parcel.workspace.id: one.parcel.workspace.name for one in result.delivered}
+    for below in unsettled([_row(upload) for upload in result.opened], names):
         say(below)
     for trouble in _all(result, error):
         complain(trouble)
@@ -217,6 +230,7 @@ def tell_decided(one: Delivered, *, json: bool) -> int:
 def summary(result: Uploads, code: int, error: SyncerError | None, *, dry: bool) -> dict[str, object]:
     """Make the summary line."""
     why = result.why + ([text] if error is not None and (text := str(error)) not in result.why else [])
+    why += ["stopped before the end"] if code in STOPPED else []
     return {
         "type": "summary",
         "command": "upload",

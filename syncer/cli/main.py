@@ -119,12 +119,22 @@ def run(arguments: list[str]) -> int:
 
 
 def _complain(error: SyncerError, arguments: list[str]) -> int:
-    from syncer.cli.output import complain, data
+    from syncer.cli.output import complain
 
     complain(error)
-    if "--json" in arguments:  # whoever reads the lines waits for the last one
-        data({"type": "summary", "complete": False, "error": str(error), "exit_code": error.exit_code})
+    _end_data(str(error), error.exit_code, arguments)
     return error.exit_code
+
+
+def _end_data(error: str, code: int, arguments: list[str]) -> None:
+    """Write the summary line, if JSON was asked for: whoever reads the lines waits for the last one."""
+    from syncer.cli.output import data
+
+    command = next((word for word in arguments if word in COMMANDS), "")
+    twin = os.environ.get(f"SYNCER_{command.upper()}_JSON", "").lower() in {"true", "t", "yes", "y", "on", "1"}
+    if twin or "--json" in arguments:
+        told = {"complete": False, "error": error, "why": [error], "exit_code": code}
+        data({"type": "summary", "command": command, **told})
 
 
 def _bug(error: Exception, arguments: list[str]) -> int:
@@ -132,7 +142,7 @@ def _bug(error: Exception, arguments: list[str]) -> int:
 
     from rich.markup import escape
 
-    from syncer.cli.output import data, say
+    from syncer.cli.output import say
 
     inner: BaseException = error
     while isinstance(inner, BaseExceptionGroup):
@@ -142,6 +152,5 @@ def _bug(error: Exception, arguments: list[str]) -> int:
     say(escape("".join(traceback.format_exception(error))))
     say(f"[bold red]syncer {__version__}: an error that we did not expect, which is a bug of ours.[/]")
     say("  [bold]→[/] Nothing that was kept is harmed by it. Please report it with the lines above.")
-    if "--json" in arguments:
-        data({"type": "summary", "complete": False, "error": f"{type(error).__name__}: a bug", "exit_code": 1})
+    _end_data(f"{type(error).__name__}: a bug", 1, arguments)
     return 1

@@ -153,7 +153,7 @@ def _send(settings: Settings, asked: str, items: Sequence[_Item], *, dry: bool, 
         with delivering(json=json, dry=dry) as watch:
             if dry:
                 async with app.looking(settings, os.environ) as looking:
-                    await dry_run(looking, _parcels(items, await _one(looking, asked)), watch, result)
+                    await dry_run(looking, _parcels(items, await _one(looking, asked)), watch, result, again=again)
             else:
                 async with _opened(settings, asked) as rooms:
                     here = await _one(rooms, asked)
@@ -193,8 +193,9 @@ def _settle(settings: Settings, asked: str, sha256: str, image_id: str | None, *
     started = time.monotonic()
     code = run(work())
     result.seconds = round(time.monotonic() - started, 3)
-    if json:
-        data(summary(result, code, None, dry=False))
+    if json:  # what was asked for is done, also where that is to hold that nothing arrived
+        done = {"complete": True, "why": []} if code == 0 else {}
+        data(summary(result, code, None, dry=False) | done)
     return code
 
 

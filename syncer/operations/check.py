@@ -137,7 +137,9 @@ def _watched(workspace: WorkspaceSettings, archive: Path) -> Check:
         hint = "watch a folder of its own: what syncer writes must not be uploaded"
         return Check(title, f"{folder} and the archive overlap", ConfigError.exit_code, hint)
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        return Check(title, f"{folder} cannot be written, to move files that are done or refused", 3, _RIGHTS)
+        if workspace.watch_after == "keep":
+            return Check(title, f"{folder} can be read; it cannot be written, so what is refused stays in the way")
+        return Check(title, f"{folder} cannot be written, to take files away that are done or refused", 3, _RIGHTS)
     return Check(title, f"{folder} can be read and written")
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     *("demo", "simulate", "init", "check", "backup", "run", "status", "list", "search", "show", "verify", "rebuild"),
-    *("upload", "trigger", "pause", "resume", "adopt"),
+    *("upload", "watch", "trigger", "pause", "resume", "adopt"),
 )
 
 _PATHS = frozenset({"client_secret_file", "token_file", "ca_file", "path", "watch", "socket"})
@@ -286,7 +286,12 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     options = tuple(f"{command.upper()}_" for command in COMMANDS)
     for variable in sorted(environ):
         name = variable.removeprefix("SYNCER_")
-        if name == variable or name in known or name.startswith(options):
+        if name == variable or name in known:
+            continue
+        if name.lower() in WORKSPACE:
+            yield f"{variable}: not a variable of syncer (each workspace has its {name.lower()} in a table of its own)"
+            continue
+        if name.startswith(options):
             continue
         close = get_close_matches(name, known, n=1, cutoff=0.7)
         yield f"{variable}: not a variable of syncer" + "".join(f" (did you mean SYNCER_{match}?)" for match in close)

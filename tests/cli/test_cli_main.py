@@ -106,6 +106,17 @@ def test_a_mistake_ends_the_data_too(syncer: Syncer, archive: Path, arguments: l
 
     assert ran.code == ran.summary["exit_code"] == 2
     assert ran.summary["complete"] is False
+    assert ran.summary["command"] == arguments[0]
+    assert ran.summary["why"]
+
+
+def test_data_asked_for_by_the_environment_is_ended_too(syncer: Syncer, archive: Path):
+    """The twin of --json counts as much as --json."""
+    asked = syncer("status", "--max-age", "often", env={"SYNCER_STATUS_JSON": "true"})
+    of_another = syncer("status", "--max-age", "often", env={"SYNCER_LIST_JSON": "true", "SYNCER_STATUS_JSON": "no"})
+
+    assert asked.code == asked.summary["exit_code"] == 2
+    assert of_another.out == ""
 
 
 # --- where the configuration comes from -----------------------------------------------------------------

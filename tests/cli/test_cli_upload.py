@@ -14,12 +14,10 @@ from pathlib import Path
 import pytest
 from cli_parts import Syncer
 from PIL import Image
-from sqlite_utils import Database
-from support import configure, rows
+from support import configure
 
 from syncer.archive import lock
 from syncer.archive.lock import held
-from syncer.model import UploadState
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
 from syncer.simulator.uploads import as_png, quota
@@ -162,6 +160,17 @@ def test_again_sends_what_is_there(syncer: Syncer, sim: Simulator, config: Path,
     assert syncer("upload", file, "--again").code == 0
 
     assert len(sim.uploads) == 2
+
+
+def test_a_dry_run_tells_what_again_would_send(syncer: Syncer, sim: Simulator, config: Path, tmp_path: Path):
+    """What is there already, too; and nothing is sent."""
+    file = drawn(tmp_path, "kite.png")
+    syncer("upload", file)
+
+    ran = syncer("upload", file, "--again", "--dry-run", "--json")
+
+    assert [line["would"] for line in ran.lines] == ["uploaded"]
+    assert len(sim.uploads) == 1
 
 
 def test_a_quota_is_no_failure_of_the_file(syncer: Syncer, sim: Simulator, config: Path, tmp_path: Path):
@@ -311,73 +320,3 @@ def test_another_process_is_waited_for_a_little(
     assert "command: backup" in ran.err
     assert f"drop the files into {tmp_path}/drop" in ran.err
     assert sim.uploads == []
-
-
-# --- what only a person can settle --------------------------------------------------------------------
-
-
-@pytest.fixture
-def undecided(syncer: Syncer, config: Path, tmp_path: Path, sim: Simulator) -> tuple[Path, str]:
-    """A file whose upload is undecided, and the image that it truly is."""
-    file = drawn(tmp_path, "kite.png")
-    syncer("upload", file)
-    db = Database(tmp_path / "archive" / "manifest.db")
-    with db.conn:
-        db.conn.execute("update uploads set state = 'undecided', image_id = null, reason = 'two look like it'")
-    db.close()
-    return file, sim.uploads[0].image
-
-
-def test_what_is_undecided_is_told_with_the_two_commands(
-    syncer: Syncer, sim: Simulator, shelf: str, config: Path, undecided: tuple[Path, str]
-):
-    """It is not sent again by naming it again."""
-    file, _ = undecided
-
-    ran = syncer("upload", file, "--config", config)
-
-    assert ran.code == 3
-    assert f"upload --arrived IMAGE {sha256(file)} --workspace {shelf} --config {config}" in ran.err
-    assert f"upload --lost {sha256(file)} --workspace {shelf} --config {config}" in ran.err
-    assert len(sim.uploads) == 1
-
-
-def test_a_person_says_that_it_arrived(syncer: Syncer, sim: Simulator, config: Path, undecided: tuple[Path, str]):
-    """It is proven then, and settled; naming the file again sends nothing."""
-    file, image = undecided
-
-    ran = syncer("upload", "--arrived", image, sha256(file), "--json")
-
-    assert ran.code == 0
-    assert [(line["outcome"], line["image"], line["sha256"]) for line in ran.lines] == [
-        ("uploaded", image, sha256(file))
-    ]
-    assert ran.summary["complete"] is True
-    assert syncer("upload", file).code == 0
-    assert len(sim.uploads) == 1
-
-
-def test_a_person_says_that_it_never_arrived(
-    syncer: Syncer, sim: Simulator, config: Path, undecided: tuple[Path, str], tmp_path: Path
-):
-    """It counts as never sent, and its next upload sends it."""
-    file, _ = undecided
-
-    ran = syncer("upload", "--lost", sha256(file).upper())
-
-    assert ran.code == 0
-    assert "counts as never sent" in ran.err
-    assert [row["state"] for row in rows(tmp_path / "archive", "uploads")] == [UploadState.UNSENT]
-    assert syncer("upload", file).code == 0
-    assert len(sim.uploads) == 2
-
-
-@pytest.mark.parametrize("words", [["--arrived", "no-such-image"], ["--lost"]])
-def test_a_word_on_what_is_not_known(syncer: Syncer, config: Path, undecided: tuple[Path, str], words: list[str]):
-    """An image that is not there, a hash that nobody uploaded: exit code 2, and all stays as it is."""
-    file, _ = undecided
-
-    ran = syncer("upload", *words, sha256(file) if "--arrived" in words else NO_SHA)
-
-    assert ran.code == 2
-    assert syncer("upload", file).code == 3

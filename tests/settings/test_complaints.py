@@ -198,6 +198,7 @@ def test_unknown_variables_are_warned_of(tmp_path: Path) -> None:
         "SYNCER_SET": "limits.downloads=8",
         "SYNCER_BACKUP_DRY_RUN": "1",
         "SYNCER_STATUS_MAX_AGE": "26h",
+        "SYNCER_WATCH_AFTER": "keep",
         "PATH": "/bin",
     }
 
@@ -206,6 +207,7 @@ def test_unknown_variables_are_warned_of(tmp_path: Path) -> None:
     assert warnings == (
         "SYNCER_LIMITS__DOWLOADS: not a variable of syncer (did you mean SYNCER_LIMITS__DOWNLOADS?)",
         "SYNCER_SERVICE_URL: not a variable of syncer (did you mean SYNCER_SERVICE__URL?)",
+        "SYNCER_WATCH_AFTER: not a variable of syncer (each workspace has its watch_after in a table of its own)",
         "SYNCER_XYZ: not a variable of syncer",
     )
 

@@ -195,7 +195,11 @@ class _Manager(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def daemon(
-    outside: Outside, *arguments: object, env: Mapping[str, str] | None = None, managed: bool = True
+    outside: Outside,
+    *arguments: object,
+    command: str = "run",
+    env: Mapping[str, str] | None = None,
+    managed: bool = True,
 ) -> AsyncIterator[Daemon]:
     """Start `syncer run`, and stop it at the end of the block if it still runs: that has to work at any time."""
     runtime = outside.config.parent / "runtime"
@@ -207,7 +211,7 @@ async def daemon(
     given = {"RUNTIME_DIRECTORY": str(runtime), "SYNCER_LOG_FORMAT": "json"}
     given |= {"NOTIFY_SOCKET": f"@{name}"} if managed else {}
     try:
-        async with outside.started("run", *arguments, env={**given, **(env or {})}) as process:
+        async with outside.started(command, *arguments, env={**given, **(env or {})}) as process:
             running = Daemon(outside, process, manager.heard)
             try:
                 yield running

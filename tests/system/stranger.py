@@ -2,11 +2,13 @@
 
 Small pages whatever is asked, gzipped JSON, relative links in every documented form, bodies without a length, an
 object store on another origin with signatures that any re-quoting breaks, ids that no file system likes, times with
-offsets, `expires_in` as a string, tokens that end early. It shares no line with the simulator or the program.
+offsets, `expires_in` as a string, tokens that end early. What is uploaded is answered with 200, other fields first, a
+time with fractions, no size, and content by way of the store. It shares no line with the simulator or the program.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import ssl
@@ -14,6 +16,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -43,12 +46,18 @@ FORMS: tuple[Callable[[str, str, str], Any], ...] = (  # of links: the API's hos
 )
 
 
+def by_the_store(host: str, store: str, path: str) -> str:
+    """A relative link, which leads on to the store."""
+    return f"image-service/v1{path}?via=store"
+
+
 @dataclass
 class Piece:
-    """One image: what is served, and the fields of its row beyond id and link."""
+    """One image: what is served, the fields of its row beyond id and link, and the form of its link, if it is fixed."""
 
     body: bytes
     fields: dict[str, Any]
+    form: Callable[[str, str, str], Any] | None = None
 
 
 @dataclass
@@ -62,6 +71,8 @@ class Stranger:
     troubles: list[web.Response] = field(default_factory=list)  # instead of the next answers of the API
     token: str = "canary-token-1"
     tokens: int = 0
+    uploads: list[str] = field(default_factory=list)  # the ids of those that were carried out
+    lost: list[web.Response] = field(default_factory=list)  # instead of the answers to the next uploads
     good_for: int | None = None  # requests that a token is good for
     content: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] | None = None  # instead of every picture
     _used: int = 0
@@ -119,6 +130,8 @@ class Stranger:
         if not path.startswith("/api/image-service/v1/workspaces/") or workspace not in self.shelves:
             return web.json_response({"error": "no such thing"}, status=404)
         match [unquote(segment) for segment in segments[1:]]:
+            case ["images"] if request.method == "POST":
+                return await self._take(request, workspace)
             case ["images"]:
                 return self._page(workspace, int(request.query["page"]))
             case ["images", image] if image in self.shelves[workspace]:
@@ -128,6 +141,17 @@ class Stranger:
                     return web.Response(status=302, headers={"Location": self._signed(workspace, image)})
                 return await self._serve(request, workspace, image)
         return web.json_response({"error": "no such image", "code": "NOT_FOUND"}, status=404)
+
+    async def _take(self, request: web.BaseRequest, workspace: str) -> web.Response:
+        source = (await request.json())["imageUrl"]
+        body = base64.b64decode(source.partition(";base64,")[2], validate=True)
+        image = f"up/{len(self.uploads) + 1}"
+        now = datetime.now(timezone(timedelta(hours=2))).isoformat(timespec="microseconds")
+        fields = {"updatedAt": now, "imageSize": None, "prompt": None, "createdAt": now}
+        shelf = self.shelves[workspace]
+        shelf |= {image: Piece(body, fields, by_the_store)} | {id_: shelf.pop(id_) for id_ in list(shelf)}
+        self.uploads.append(image)
+        return self.lost.pop(0) if self.lost else _packed(self._row(workspace, image))
 
     async def _grant(self, request: web.BaseRequest) -> web.Response:
         form = dict(await request.post())
@@ -151,7 +175,8 @@ class Stranger:
         return _packed({"data": [self._row(workspace, image) for image in shown], "page": page, "_links": {}})
 
     def _row(self, workspace: str, image: str) -> dict[str, Any]:
-        form = FORMS[list(self.shelves[workspace]).index(image) % len(FORMS)]
+        form = self.shelves[workspace][image].form
+        form = form or FORMS[list(self.shelves[workspace]).index(image) % len(FORMS)]
         link = form(self.host, self.store, self._path(workspace, image))
         fields = self.shelves[workspace][image].fields
         return {"_links": {"self": None, "content": link}, "id": image, "workspaceId": workspace, **fields}

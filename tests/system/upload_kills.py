@@ -132,6 +132,7 @@ class Kills:
                     "PYTHONHASHSEED": "0",
                 }
             ),
+            stdout=asyncio.subprocess.DEVNULL,  # its log
         )
         return await process.wait()
 

@@ -98,7 +98,10 @@ class Queue:
         """Take out the next batch of what may begin."""
         able = self._ready(paused=paused)
         ready = {job: waiting for job, waiting in able.items() if self._begins(waiting) <= now}
-        for work in _ORDER:
+        # What has waited for its time comes behind what has not: in vain again, it must not keep the rest for ever.
+        for work in sorted(
+            _ORDER, key=lambda work: max((able[job].begins for job in ready if job.work is work), default=0)
+        ):
             for accept in (True, False):
                 jobs = frozenset(job for job in ready if job.work is work and ready[job].accept is accept)
                 if jobs:

@@ -80,6 +80,7 @@ class Verdicts:
         bad = {} if good else {key: job for key, job in tried.items() if key[1] not in ended.whole} or dict(tried)
         shared = ended.futile and not ended.each  # what is wrong is not one workspace's own
         self._streak = self._streak + 1 if shared else 0
+        later = self._later_by(self._streak)
         busy = ended.code == AlreadyRunning.exit_code and self._streak <= BUSY_TRIES
         if busy:
             log.info("run.postponed", reason=ended.text)
@@ -91,10 +92,10 @@ class Verdicts:
                 cause = Cause.of(end.code) or Cause.BUG
                 self.tell(self._troubles.arise(key, cause, end.text, end.hint, now), ended.run)
             if shared:
-                self._queue.add([job], self._world.clock())
+                self._queue.hold([job], self._world.clock(), later)
             else:
                 self._again(key, job, end)
-        self._queue.close(self._later_by(self._streak) if shared else 0.0)
+        self._queue.close(later if shared else 0.0)
         healed = ({(batch.work, one) for one in ended.whole} | tried.keys()) - bad.keys()
         if batch.work is Work.FULL:
             healed |= {(Work.QUICK, one) for _, one in healed}

@@ -129,9 +129,9 @@ class Book:
         self._troubles[drop.path] = trouble
         return news
 
-    def loosen(self) -> bool:
-        """Offer again what could not be moved; say whether there is any."""
-        self._complete |= self._stuck
-        some = bool(self._stuck)
+    def loosen(self) -> list[Drop]:
+        """Take in hand again what could not be moved."""
+        drops = list(self._stuck.values())
+        self._in_hand |= self._stuck
         self._stuck.clear()
-        return some
+        return drops

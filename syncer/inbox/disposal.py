@@ -95,7 +95,10 @@ class Disposal:
                 if not stat.S_ISDIR(place.lstat().st_mode):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place)) from None
             else:
-                place.chmod(mode)
+                # Below a folder that hands down its group, `mkdir` has done so; a service that is kept from setting
+                # such a bit itself (RestrictSUIDSGID=) may not, and its UMask= decides about the rest.
+                with suppress(PermissionError):
+                    place.chmod(mode)
                 _settle(above)
         return place
 

@@ -20,6 +20,10 @@ from syncer.inbox.names import printable
 # Without waiting for a FIFO's writer, and without following what took the file's place.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+# What a fault that is not one of the kind of file begins with.
+EMPTY = "empty"
+TOO_LARGE = "larger than limits.upload_bytes"
+
 _KINDS = {
     stat.S_IFLNK: "a symlink",
     stat.S_IFIFO: "a FIFO",
@@ -72,11 +76,13 @@ def fault_of(seen: os.stat_result, most: int) -> str | None:
     if kind is not None:
         return f"{kind}, not a file"
     if seen.st_size == 0:
-        return "empty"
+        return EMPTY
     if seen.st_size > most:
+        if most < 2**20:
+            return f"{TOO_LARGE}: {seen.st_size:,} bytes, and {most:,} are allowed"
         # Rounded away from each other, so that the two never look the same.
         size, allowed = math.ceil(seen.st_size * 10 / 2**20) / 10, math.floor(most * 10 / 2**20) / 10
-        return f"larger than limits.upload_bytes: {size:.1f} MiB, and {allowed:.1f} MiB are allowed"
+        return f"{TOO_LARGE}: {size:.1f} MiB, and {allowed:.1f} MiB are allowed"
     return None
 
 

@@ -35,10 +35,22 @@ def _now() -> datetime:
 class Inbox:
     """The files in one watch folder."""
 
-    def __init__(self, folder: Path, book: Book, watcher: Watcher, after: After, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settle: float,
+        after: After,
+        most: int,
+        ready: Callable[[], object],
+        clock: Callable[[], float],
+        rescan: float,
+        now: Callable[[], datetime],
+    ) -> None:
         self._folder = folder
-        self._book = book
-        self._watcher = watcher
+        self._book = Book(folder, settle)
+        self._watcher = Watcher(folder, self._book, most, ready, clock, rescan, self._move_stuck)
+        self._stuck: dict[Path, Callable[[Drop], object]] = {}  # what was to be done with those that cannot be moved
         self._disposal = Disposal(folder)
         self._after = after
         self._now = now
@@ -64,13 +76,12 @@ class Inbox:
         whenever something has become complete that was not offered yet. The folder is walked every `rescan` seconds;
         without `events` that is all there is, and at least every ten. A mistake of ours in watching ends the block.
         """
-        book = Book(folder, settle)
-        watcher = Watcher(folder, book, most, ready, clock, rescan)
+        inbox = cls(folder, settle=settle, after=after, most=most, ready=ready, clock=clock, rescan=rescan, now=now)
         try:
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(watcher.run(events=events))
+                watching = group.create_task(inbox._watcher.run(events=events))
                 try:
-                    yield cls(folder, book, watcher, after, now)
+                    yield inbox
                 finally:
                     watching.cancel()
         except BaseExceptionGroup as errors:
@@ -124,7 +135,7 @@ class Inbox:
         self._watcher.doubt(drop.path)
 
     async def _dispose(self, drop: Drop, way: Callable[[Drop], T]) -> T | None:
-        """Have a file moved or removed. One that cannot be is a problem, and is offered again now and then."""
+        """Have a file moved or removed. One that cannot be is a problem, and that alone is tried again now and then."""
         try:
             result = await asyncio.to_thread(way, drop)
         except FileNotFoundError:  # it went away, perhaps with the whole folder
@@ -133,6 +144,7 @@ class Inbox:
         except OSError as error:
             if self._book.stick(drop, f"{drop.name} cannot be moved: {described(self._folder, error)}"):
                 log.warning("inbox.stuck", file=drop.name, reason=error.strerror)
+            self._stuck[drop.path] = way
             result = None
         else:
             if not result:
@@ -140,6 +152,11 @@ class Inbox:
             self._book.ended(drop)
         self._watcher.doubt(drop.path)
         return result
+
+    async def _move_stuck(self) -> None:
+        ways, self._stuck = self._stuck, {}
+        for drop in self._book.loosen():
+            await self._dispose(drop, ways[drop.path])
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

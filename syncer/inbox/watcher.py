@@ -12,7 +12,7 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar, assert_never
@@ -61,6 +61,7 @@ class Watcher:
         ready: Callable[[], object],
         clock: Callable[[], float],
         rescan: float,
+        loosen: Callable[[], Awaitable[None]],
     ) -> None:
         self._folder = folder
         self._book = book
@@ -68,6 +69,7 @@ class Watcher:
         self._ready = ready
         self._clock = clock
         self._rescan = rescan
+        self._loosen = loosen  # has what could not be moved tried again
         self._asked: float | None = None  # since when a look at the disk has not been answered
         self._absent: str | None = None
         self._unreadable: str | None = None
@@ -192,8 +194,7 @@ class Watcher:
         self._walked = self._clock()
         if self._walked >= self._loosened + self._rescan:
             self._loosened = self._walked
-            if self._book.loosen():
-                self._ready()
+            await self._loosen()
 
     def _note(self, found: Found) -> None:
         at = self._clock()

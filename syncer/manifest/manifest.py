@@ -42,6 +42,7 @@ from syncer.model import (
     State,
     Stored,
     Upload,
+    UploadState,
     Vanished,
     Verified,
     Workspace,
@@ -297,13 +298,13 @@ class Manifest:
         row = await self._call(lambda: self._db.execute(sql, [workspace_id, sha256]).fetchone())
         return None if row is None else rows.upload_of(row)
 
-    async def uploads(self, workspace_id: str) -> list[Upload]:
-        """Return what became of all that was ever meant for a workspace, in the order of intent."""
+    async def uploads(self, workspace_id: str, states: Collection[UploadState] = tuple(UploadState)) -> list[Upload]:
+        """Return what became of all that was ever meant for a workspace and is in these states, in order of intent."""
         sql = (
             f"select {rows.UPLOAD_COLUMNS} from uploads where workspace_id = ?"  # noqa: S608  our own columns
-            " order by intended_at, sha256"
+            " and state in (select value from json_each(?)) order by intended_at, sha256"
         )
-        found = await self._call(lambda: self._db.execute(sql, [workspace_id]).fetchall())
+        found = await self._call(lambda: self._db.execute(sql, [workspace_id, json.dumps(list(states))]).fetchall())
         return [rows.upload_of(row) for row in found]
 
     # --- being made anew ------------------------------------------------------------------------------

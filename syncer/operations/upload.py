@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import assert_never
 
 import structlog
@@ -41,6 +42,9 @@ from syncer.operations.upload_search import (
     known_to_reencode,
     since,
 )
+
+OPEN = frozenset(state for state in UploadState if state.open)
+LONG = timedelta(days=1)  # after which a person knows more of an upload that is still being looked for than we do
 
 log = structlog.get_logger()
 
@@ -98,10 +102,8 @@ async def _go_round(courier: Courier, parcels: Sequence[Parcel], workspaces: Seq
         if not left:
             break
     for workspace_id in workspaces:
-        rows = await courier.rooms.manifest.uploads(workspace_id)
-        courier.result.opened += [
-            row for row in rows if row.state.open and (workspace_id, row.sha256) not in courier.met
-        ]
+        rows = await courier.rooms.manifest.uploads(workspace_id, OPEN)
+        courier.result.opened += [row for row in rows if (workspace_id, row.sha256) not in courier.met]
 
 
 # --- what is open -------------------------------------------------------------------------------------
@@ -110,9 +112,10 @@ async def _go_round(courier: Courier, parcels: Sequence[Parcel], workspaces: Seq
 async def _settle(courier: Courier, workspace_id: str) -> None:
     """Look for what is missing of a workspace, and prove what was uploaded and has no file in this run."""
     bind_contextvars(workspace=workspace_id)
-    rows = await courier.rooms.manifest.uploads(workspace_id)
-    missing = [await _missing(courier, row) for row in rows if _is_missing(courier, row)]
+    opened = await courier.rooms.manifest.uploads(workspace_id, OPEN)
+    missing = [await _missing(courier, row) for row in opened if _is_missing(courier, row)]
     if missing:
+        rows = await courier.rooms.manifest.uploads(workspace_id)
         claimed = {row.image_id for row in rows if row.image_id is not None}
         rooms = courier.rooms
         search = Search(rooms, courier.prover, workspace_id, claimed, reencodes=known_to_reencode(rows))
@@ -121,7 +124,7 @@ async def _settle(courier: Courier, workspace_id: str) -> None:
             courier.told(search.trouble)
         for each in missing:
             await _conclude(courier, each.upload, verdicts[each.upload.sha256])
-    for row in rows:
+    for row in opened:
         if row.state is UploadState.UPLOADED and (workspace_id, row.sha256) not in courier.met.keys() | courier.looked:
             await _prove(courier, row)
 
@@ -139,7 +142,8 @@ async def _missing(courier: Courier, row: Upload) -> Missing:
     patience = courier.patience.get(key)
     if patience is None:  # of an earlier run: how its answer was lost is not known any more
         age = (courier.rooms.now() - (moment(row.at) or courier.rooms.now())).total_seconds()
-        patience = SOON if row.state is not UploadState.UNKNOWN else min(LATE, max(SOON, LATE - age))
+        # Nor whether it was: what was on its way when we ended, the service may still be at work on.
+        patience = SOON if row.state is UploadState.UNDECIDED else min(LATE, max(SOON, LATE - age))
     at_hand, look = await courier.look_of(key)
     return Missing(row, since(courier.rooms, row), patience, row.reason == ACCEPTED, look, at_hand)
 
@@ -173,6 +177,8 @@ async def _prove(courier: Courier, row: Upload) -> None:
         try:
             proven = await courier.note(await courier.prover.prove(row, None))
         except NotFound:
+            if courier.is_new(row):
+                raise
             proven = await courier.deleted(row)
     except SyncerError as error:
         if error.fatal:
@@ -229,7 +235,8 @@ async def decide(rooms: Rooms, workspace_id: str, sha256: str, image_id: str | N
     """Take a person's word on an upload that is not settled: it is that image, or (None) it never arrived.
 
     Returns what it has become: `UNSENT`; or `DONE`, `REENCODED`, or `UPLOADED` where the image's bytes cannot be had
-    just now. Raises `ConfigError` where there is no such upload or image, or either is spoken for, and what ends a run.
+    just now. Raises `ConfigError` where there is no such upload or image, either is spoken for, or the next run may
+    find out by itself whether it arrived; and what ends a run.
     """
     rows = {row.sha256: row for row in await rooms.manifest.uploads(workspace_id)}
     row = rows.get(sha256)
@@ -240,6 +247,7 @@ async def decide(rooms: Rooms, workspace_id: str, sha256: str, image_id: str | N
         hint = "to send it once more: `syncer upload --again`"
         raise ConfigError("that upload is settled", hint=hint, image=row.image_id)
     if image_id is None:
+        _may_be_lost(rooms, row)
         steps = [replace(row, state=UploadState.UNSENT, image_id=None, reason="a person said that it never arrived")]
     else:
         other = next((each for each in rows.values() if each.image_id == image_id and each is not row), None)
@@ -251,6 +259,17 @@ async def decide(rooms: Rooms, workspace_id: str, sha256: str, image_id: str | N
         await ledger.note(*steps)
     log.info("upload.decided", workspace=workspace_id, sha256=sha256, state=steps[-1].state, image=steps[-1].image_id)
     return steps[-1]
+
+
+def _may_be_lost(rooms: Rooms, row: Upload) -> None:
+    """Raise `ConfigError` unless a person may say that an upload never arrived: sent again, it could be there twice."""
+    if row.state is UploadState.UPLOADED:
+        hint = "look at that image; if somebody has deleted it, the next `syncer upload` finds that out"
+        raise ConfigError("the service has made an image of that upload", hint=hint, image=row.image_id)
+    looking = row.state in {UploadState.INTENDED, UploadState.UNKNOWN}
+    if looking and rooms.now() - (moment(row.at) or rooms.now()) < LONG:
+        hint = "run `syncer upload` with the file: it is looked for, and sent if it is not there"
+        raise ConfigError("that upload is still being looked for", hint=hint, since=row.at)
 
 
 async def _arrived(rooms: Rooms, row: Upload, image_id: str) -> list[Upload]:

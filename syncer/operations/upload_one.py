@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
 import structlog
@@ -19,25 +20,31 @@ from structlog.contextvars import bind_contextvars
 from syncer.archive.budget import Budget
 from syncer.archive.pictures import HEAD, complete, is_text, sniff
 from syncer.errors import NotFound, QuotaReached, Refused, SyncerError, Unauthorized, Unavailable, Unsettled
-from syncer.inbox.drop import read
+from syncer.inbox.drop import EMPTY, TOO_LARGE, read
 from syncer.log import redact
-from syncer.model import Upload, UploadState
+from syncer.model import Upload, UploadState, moment
 from syncer.operations.ledger import Ledger
 from syncer.operations.likeness import Look, look
 from syncer.operations.parcels import Delivered, Kind, Parcel, Uploads, UploadSending, UploadWatch
 from syncer.operations.rooms import Looking, Rooms
 from syncer.operations.upload_address import source_of
 from syncer.operations.upload_proof import WITHOUT_FILE, Prover
-from syncer.operations.upload_search import LATE, SOON
+from syncer.operations.upload_search import LATE, SOON, intended
 from syncer.service.upload import Inline, Remote, Source
 
 ACCEPTED = "the service took the upload, and its answer is lost"  # the reason of what must not be taken for absent
 
+NEW = timedelta(minutes=10)  # for so long, an image that is not known is not taken for one that was deleted
 HELD = 64 << 20  # bytes of files that are held at one time; the largest one may need more
 _GATEWAYS = frozenset({408, 504, 524})  # somebody gave up waiting for the service, which may go on
-_OF_THE_WORKSPACE = frozenset({None, 401, 403, 404, 410})  # refusals that the next file would meet as well
+_OF_THE_WORKSPACE = frozenset({None, 401, 403, 404, 405, 407, 410})  # refusals that the next file would meet as well
 _HINTS = {413: "make the picture smaller"}
 _HINT = "save it as PNG, JPEG or WebP with another program, and upload that"
+_OF_AN_ADDRESS = "give the address of a PNG, JPEG or WebP file that everybody may fetch, or upload the file itself"
+_FAULTS = {
+    EMPTY: "copy it anew from where it came from",
+    TOO_LARGE: "raise limits.upload_bytes, or make the picture smaller",
+}
 _FAULT = "only pictures that are files of their own are uploaded"
 
 Key = tuple[str, str]  # workspace and hash
@@ -73,7 +80,8 @@ async def unpacked(parcel: Parcel) -> Content | Delivered:
         return Content(parcel, sha256, Remote(parcel.address))
     assert parcel.drop is not None  # noqa: S101  a parcel is either
     if parcel.drop.fault is not None:
-        return Delivered(Kind.REFUSED, parcel, reason=parcel.drop.fault, hint=_FAULT)
+        hint = _FAULTS.get(parcel.drop.fault.partition(":")[0], _FAULT)
+        return Delivered(Kind.REFUSED, parcel, reason=parcel.drop.fault, hint=hint)
     body = await read(parcel.drop)
     if body is None:
         return Delivered(Kind.PENDING, parcel, reason="the file has changed, or is gone")
@@ -124,7 +132,11 @@ def next_step(row: Upload | None, *, again: bool = False) -> Step:
 
 def now(rooms: Looking) -> str:
     """Return the time as rows and journal spell it."""
-    return rooms.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+    return _spelled(rooms.now())
+
+
+def _spelled(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)
@@ -149,6 +161,7 @@ class Courier:
     looked: set[Key] = field(default_factory=set)
     unclear: dict[Key, str] = field(default_factory=dict)
     _attempts: Counter[Key] = field(default_factory=Counter)
+    _away: str = ""  # why the service cannot be reached
     _blocked: dict[str, str] = field(default_factory=dict)  # workspaces that take nothing, and why
     _turns: defaultdict[Key, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _budget: Budget = field(init=False)
@@ -159,6 +172,10 @@ class Courier:
     async def carry(self, parcel: Parcel) -> None:
         """Bring a parcel as far as it comes for now. Raises only what ends the run."""
         bind_contextvars(workspace=parcel.workspace.id, source=_source(parcel))  # each parcel has a task of its own
+        if self._away and self.rooms.service.down:  # a try would read the file, cost two rows, and come to the same
+            self.result.away += 1
+            await self._hand_over(Delivered(Kind.PENDING, parcel, reason=self._away))
+            return
         async with self._budget.hold(parcel.size):
             try:
                 content = await unpacked(parcel)
@@ -226,8 +243,8 @@ class Courier:
                 Kind.PENDING, parcel, row, "its answer was lost each time, and it was not there afterwards"
             )
         source = row.source if row is not None else _source(parcel)
-        at = now(self.rooms)
-        intent = Upload(workspace_id, content.sha256, UploadState.INTENDED, source, content.size, at, at)
+        at, dated = now(self.rooms), _spelled(intended(self.rooms))
+        intent = Upload(workspace_id, content.sha256, UploadState.INTENDED, source, content.size, dated, at)
         if row is not None:  # an image that it was before is not the one to look for
             intent = replace(intent, image_id=row.image_id)
         await self.note(intent)  # before a byte leaves
@@ -253,7 +270,7 @@ class Courier:
             case _:
                 accepted = isinstance(error, Unsettled) and error.accepted
                 reason = ACCEPTED if accepted else _words(error)
-                slow = error.facts.get("cause") == "timeout" or error.facts.get("status") in _GATEWAYS
+                slow = accepted or error.facts.get("cause") == "timeout" or error.facts.get("status") in _GATEWAYS
                 self.patience[content.key] = LATE if slow else SOON
                 self.sent.add(content.key)
                 await self.note(replace(intent, state=UploadState.UNKNOWN, reason=reason))
@@ -268,7 +285,7 @@ class Courier:
     async def _refused(self, content: Content, intent: Upload, error: Refused) -> Delivered:
         reason = f"the service refuses it: {error.facts.get('said') or error.message}"
         row = await self.note(replace(intent, state=UploadState.REFUSED, reason=redact(reason)))
-        hint = error.hint or _HINTS.get(error.status or 0, _HINT)
+        hint = error.hint or _HINTS.get(error.status or 0, _OF_AN_ADDRESS if content.body is None else _HINT)
         return Delivered(Kind.REFUSED, content.parcel, row, redact(reason), hint)
 
     def _put_off(self, content: Content, intent: Upload, error: SyncerError) -> Delivered:
@@ -285,6 +302,7 @@ class Courier:
                 self.told(error)
             case _:
                 self.result.away += 1
+                self._away = reason
                 self.told(error)
         row = replace(intent, state=UploadState.UNSENT, reason=reason)
         return Delivered(Kind.PENDING, content.parcel, row, reason, hint)
@@ -293,7 +311,7 @@ class Courier:
         try:
             proven = await self.prover.prove(row, content.body)
         except NotFound as error:
-            if content.key in self.sent:  # made a moment ago: it is going to be shown
+            if self.is_new(row):
                 return Delivered(Kind.PENDING, content.parcel, row, f"not proven yet: {_words(error)}")
             return await self._vanished(content, row)
         except SyncerError as error:
@@ -323,6 +341,11 @@ class Courier:
         hint = "drop or upload it again to send it anew"
         return Delivered(Kind.REFUSED, content.parcel, refused, refused.reason or "", hint)
 
+    def is_new(self, row: Upload) -> bool:
+        """Say whether an image was made a moment ago, by whichever run: the service may be about to know its id."""
+        made = moment(row.at)
+        return row.state is UploadState.UPLOADED and made is not None and self.rooms.now() - made < NEW
+
     async def deleted(self, row: Upload) -> Upload:
         """Note that the image is not there any more; raises where that is because the workspace cannot be seen."""
         await self.rooms.service.page(row.workspace_id, 1)
@@ -348,10 +371,8 @@ class Courier:
                 log.info("upload.proven", **facts, reencoded=row is not None and row.state is UploadState.REENCODED)
             case Kind.REFUSED:
                 log.warning("upload.refused", **facts, reason=delivered.reason)
-            case Kind.UNDECIDED:
-                log.warning("upload.undecided", **facts, reason=delivered.reason)
-            case Kind.PENDING:
-                log.info("upload.pending", **facts, reason=delivered.reason)
+            case Kind.PENDING | Kind.UNDECIDED:  # each time anew: the warning came when it became so
+                log.info(f"upload.{delivered.kind}", **facts, reason=delivered.reason)
             case Kind.ALREADY:
                 log.debug("upload.known", **facts)
         self.watch(delivered)

@@ -49,7 +49,7 @@ class Missing:
 
     def could_be(self, image: Image) -> bool:
         """Say whether an image is young enough; one without a readable time is."""
-        created = moment(image.created_at)
+        created = made_by(image)
         return created is None or created >= self.since
 
     def asks_for(self, image: Image) -> bool:
@@ -143,7 +143,8 @@ def verdict(
             return Found(candidate.image.id, candidate.sha256, reencoded=True)
     if like:
         return Undecided(f"it may be {_named(like)}: the same picture in other bytes")
-    if possible and reencodes is not False:
+    # With the file, not even a service that has kept all bytes is trusted: it may encode this kind of picture anew.
+    if possible and (one.at_hand or reencodes is not False):
         return Undecided(f"it may be {_named(possible)}" if one.at_hand else f"{WITHOUT_FILE}: {_named(possible)}")
     return _nothing(one)
 
@@ -166,11 +167,26 @@ def known_to_reencode(uploads: Sequence[Upload]) -> bool | None:
     return False if faithful else None
 
 
+def made_by(image: Image) -> datetime | None:
+    """Say by when an image was made at the latest; None where that cannot be read."""
+    # A time without an offset may be of any zone. With the last one's behind it no other time can be read.
+    return moment(f"{image.created_at}-12:00") or moment(image.created_at)
+
+
+def intended(rooms: Looking) -> datetime:
+    """Say when an upload that begins now is intended: by the service's clock where ours is seen to be far ahead.
+
+    It may be set right before the image is looked for, which would seem to be older than the intent then.
+    """
+    ahead = timedelta(seconds=rooms.service.clock_skew or 0.0)
+    return rooms.now() - ahead if ahead > MARGIN else rooms.now()
+
+
 def since(rooms: Looking, upload: Upload) -> datetime:
     """Say from when on an upload's image may be, by the service's clock."""
-    intended = min(moment(upload.intended_at) or _EPOCH, rooms.now())  # our clock may have been set back
+    dated = min(moment(upload.intended_at) or _EPOCH, rooms.now())  # our clock may have been set back
     # Only ever further back: what its answers' `Date` says need not be the clock that its images are dated by.
-    return intended - MARGIN - timedelta(seconds=max(0.0, rooms.service.clock_skew or 0.0))
+    return dated - MARGIN - timedelta(seconds=max(0.0, rooms.service.clock_skew or 0.0))
 
 
 class Search:
@@ -228,7 +244,7 @@ class Search:
             page = await read_page(self._rooms, self._workspace_id, number)
             found += listing.take(page)
             # Newest first: a page of nothing but older ones ends it, if none has moved up past us meanwhile.
-            old = [(created := moment(image.created_at)) is not None and created < oldest for image in page.images]
+            old = [(created := made_by(image)) is not None and created < oldest for image in page.images]
             if old and all(old) and not page.unreadable and listing.next == number + 1:
                 return found, True, bool(listing.unreadable)
         return found, isinstance(listing.verdict, Whole), bool(listing.unreadable)

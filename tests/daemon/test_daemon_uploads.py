@@ -129,6 +129,22 @@ async def test_a_service_that_is_away_is_waited_for(sim: Simulator, folder: Path
         await watched.logs("daemon.recovered")
 
 
+async def test_uploads_that_get_no_answer_do_not_keep_the_backup_waiting(sim: Simulator, folder: Path, path: Path):
+    """Only the way up may be closed: the passes are made at their time, however often an upload was in vain."""
+    sim.faults.on("upload", faults.status(429))
+    async with well(path) as watched:
+        drop(folder, "one.png", picture())
+        await watched.logs("daemon.degraded")
+        await watched.rests()
+        passes = len(watched.logged("pass.ended"))
+
+        for _ in range(8):
+            await watched.pass_by(minutes=16)
+            await watched.rests()
+
+        assert len(watched.logged("pass.ended")) >= passes + 2
+
+
 async def test_a_quota_pauses_uploads_until_the_next_day(sim: Simulator, folder: Path, path: Path):
     """One refusal is enough for all of the workspace's files; nothing is sent before midnight, and backups go on."""
     refusing = sim.faults.on("upload", USED_UP)

@@ -12,6 +12,7 @@ from syncer.daemon.queue import Batch, Queue
 from syncer.daemon.schedule import Job, Work
 
 FULL, QUICK, VERIFY = Job(Work.FULL, "a"), Job(Work.QUICK, "a"), Job(Work.VERIFY)
+UPLOAD = Job(Work.UPLOAD, "a")
 OTHER_FULL, OTHER_QUICK = Job(Work.FULL, "b"), Job(Work.QUICK, "b")
 
 JOBS = st.sampled_from([FULL, QUICK, VERIFY, OTHER_FULL, OTHER_QUICK])
@@ -75,6 +76,21 @@ def test_work_that_came_to_nothing_waits_and_keeps_nobody_waiting():
     assert other.jobs == {OTHER_QUICK}
     assert own is not None
     assert (own.jobs, own.due) == ({QUICK}, 10.0)
+
+
+def test_work_that_keeps_coming_to_nothing_lets_the_rest_go_first():
+    """What is wrong for all may be wrong for it alone: the others get their turn before it is tried again."""
+    queue = Queue()
+    queue.add([UPLOAD, FULL], 1.0)
+    turns = []
+    for now in (1.0, 3.0, 5.0, 7.0):
+        batch = queue.take(now, paused=False)
+        assert batch is not None
+        turns.append(batch.work)
+        queue.hold(batch.jobs, now, until=now + 2)
+        queue.close(now + 2)
+
+    assert turns == [Work.UPLOAD, Work.FULL, Work.UPLOAD, Work.FULL]
 
 
 def test_what_a_person_asks_for_is_not_held_back():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -209,6 +210,29 @@ def test_whoever_drops_may_look_at_what_became_of_it(tmp_path: Path, mode: int):
         os.umask(before)
     assert moved is not None
     assert [parent.stat().st_mode & 0o7777 for parent in list(moved.parents)[:3]] == [mode] * 3
+
+
+def test_a_bit_that_may_not_be_set_is_handed_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A hardened service may set no such bit itself; its mask decides about the rest, and files leave all the same."""
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    watched.chmod(0o2770)
+    path = dropped(watched, "a.png")
+    chmod = Path.chmod
+
+    def restricted(place: Path, mode: int) -> None:
+        if mode & 0o6000:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(place))
+        chmod(place, mode)
+
+    monkeypatch.setattr(Path, "chmod", restricted)
+    before = os.umask(0o007)
+    try:
+        moved = Disposal(watched).done(drop(path), DAY)
+    finally:
+        os.umask(before)
+    assert moved is not None
+    assert [parent.stat().st_mode & 0o7777 for parent in list(moved.parents)[:3]] == [0o2770] * 3
 
 
 def test_the_note_is_durable_before_the_file_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -70,6 +70,13 @@ def test_a_file_that_is_too_large_says_by_how_much(tmp_path: Path, size: int, fa
     assert drop_of(path, most=MOST).fault == fault
 
 
+def test_small_sizes_are_told_in_bytes(tmp_path: Path):
+    """They would all be 0.0 MiB."""
+    path = tmp_path / "a.png"
+    path.write_bytes(bytes(3000))
+    assert drop_of(path, most=2048).fault == "larger than limits.upload_bytes: 3,000 bytes, and 2,048 are allowed"
+
+
 async def test_another_file_gives_no_bytes(tmp_path: Path):
     """Not one that was written to, replaced or removed, nor one that is no file any more."""
     path = tmp_path / "a.png"

@@ -241,7 +241,7 @@ async def test_what_is_nothing_to_upload_is_offered_with_its_fault(tmp_path: Pat
     assert note == {
         "format": 1,
         "file": "large.png",
-        "reason": "larger than limits.upload_bytes: 0.1 MiB, and 0.0 MiB are allowed",
+        "reason": "larger than limits.upload_bytes: 1,001 bytes, and 1,000 are allowed",
         "hint": "drop a picture",
         "sha256": None,
     }

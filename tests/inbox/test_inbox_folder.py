@@ -129,24 +129,30 @@ async def test_a_folder_below_that_may_not_be_entered_is_a_problem(tmp_path: Pat
 
 
 async def test_a_folder_that_cannot_be_written_to_is_a_problem(tmp_path: Path, mounted: Callable[[Path], Path]):
-    """What is done with stays, and is offered again after the next walk only; and then it is moved."""
+    """What is done with stays, and is moved once that can be; it is not offered again for that."""
     watched = mounted(tmp_path / "watched")
     with logging_as_before(), capture_logs() as logs:
         async with watching(watched, rescan=0.3) as taker:
             (watched / "a.png").write_bytes(b"picture")
-            (drop,) = await taker.take()
+            (watched / "b.png").write_bytes(b"no picture")
+            good, bad = sorted(await taker.take(2), key=lambda drop: drop.name)
             remount(watched, "ro")
-            for _ in range(2):
-                assert await taker.inbox.done(drop) is None
-                assert taker.inbox.take() == []
-                problem = taker.inbox.problem
-                assert problem is not None
-                assert "Read-only file system: mount its file system for writing" in problem
-                assert await taker.take() == [drop]
+            assert await taker.inbox.done(good) is None
+            assert await taker.inbox.refuse(bad, "not a picture", "", {}) is None
+            problem = taker.inbox.problem
+            assert problem is not None
+            assert "Read-only file system: mount its file system for writing" in problem
+            assert taker.inbox.waiting == 2
             remount(watched, "rw")
-            assert await taker.inbox.done(drop)
+            await eventually(lambda: taker.inbox.waiting == 0)
             assert taker.inbox.problem is None
-    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["inbox.stuck"]
+            assert len(taker.taken) == 2
+            assert taker.inbox.take() == []
+            assert {place for place in tree(watched) if "failed" in place} == {
+                ".syncer/failed/b.png",
+                ".syncer/failed/b.png.json",
+            }
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["inbox.stuck"] * 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from support import rows
 from uploading import opened, parcel, picture, run, sha256
 
 from syncer.errors import ConfigError
+from syncer.model import UploadState
 from syncer.operations.parcels import Kind
+from syncer.operations.rooms import utc_now
 from syncer.operations.upload import decide
 from syncer.settings import Settings
 from syncer.simulator import faults, uploads
@@ -69,6 +73,29 @@ async def test_a_word_that_cannot_be_taken(
                 await decide(rooms, shelf, hash_, image)
 
     assert row_of(settings, undecided) == "undecided"
+
+
+@pytest.mark.parametrize("state", [UploadState.INTENDED, UploadState.UNKNOWN, UploadState.UPLOADED])
+async def test_what_may_still_be_found_out_is_not_lost_by_a_word(
+    sim: Simulator, settings: Settings, shelf: str, undecided: str, state: UploadState
+):
+    """Sent again, it could be there twice. After a day of looking in vain, a person knows more."""
+    async with opened(settings) as rooms:
+        upload = await rooms.manifest.upload(shelf, undecided)
+        assert upload is not None
+        await rooms.manifest.record([replace(upload, state=state)])
+
+        with pytest.raises(ConfigError) as raised:
+            await decide(rooms, shelf, undecided, None)
+        assert raised.value.hint
+        assert row_of(settings, undecided) == state
+
+        later = replace(rooms, now=lambda: utc_now() + timedelta(days=2))
+        if state is UploadState.UPLOADED:
+            with pytest.raises(ConfigError):
+                await decide(later, shelf, undecided, None)
+        else:
+            assert (await decide(later, shelf, undecided, None)).state is UploadState.UNSENT
 
 
 def row_of(settings: Settings, hash_: str) -> str:

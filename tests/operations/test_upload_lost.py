@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from uploading import Waiting, carried_out, opened, parcel, picture, remote, row, run, sha256
 
+from syncer.model import Upload, UploadState
 from syncer.operations.parcels import Kind, Uploads
 from syncer.operations.rooms import utc_now
 from syncer.operations.upload import upload
@@ -100,6 +101,32 @@ async def test_an_answer_that_does_not_come_in_time_is_waited_for(
 
     assert ran.only.kind is Kind.UPLOADED
     assert (sim.counts["upload"], len(sim.uploads)) == (1, 1)
+
+
+async def test_what_was_on_its_way_when_we_ended_is_waited_for(
+    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path
+):
+    """The service may still be at work on it, however soon we are back."""
+    at, waiting = utc_now().isoformat(), Waiting()
+    async with opened(settings) as rooms:
+        intent = Upload(shelf, sha256(A), UploadState.INTENDED, "a.png", len(A), at, at)
+        await rooms.manifest.record([intent])
+    waiting.after(40, lambda: sim.workspaces[shelf].add(A))
+
+    ran = await run(settings, parcel(tmp_path, "a.png", A, shelf), sleep=waiting)
+
+    assert (ran.only.kind, sim.counts["upload"]) == (Kind.ALREADY, 0)
+
+
+async def test_what_the_service_took_is_waited_for(sim: Simulator, settings: Settings, shelf: str, tmp_path: Path):
+    """It may have said yes before it had done anything."""
+    waiting = Waiting()
+    sim.faults.on("upload", faults.body(b"", "application/json", code=202))
+    waiting.after(40, lambda: sim.workspaces[shelf].add(A))
+
+    ran = await run(settings, parcel(tmp_path, "a.png", A, shelf), sleep=waiting)
+
+    assert (ran.only.kind, sim.counts["upload"]) == (Kind.UPLOADED, 1)
 
 
 async def test_a_listing_that_lags_is_waited_for(sim: Simulator, settings: Settings, shelf: str, tmp_path: Path):

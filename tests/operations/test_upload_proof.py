@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -141,11 +142,29 @@ async def test_what_was_deleted_before_it_was_proven_is_refused(
     sim.faults.clear()
     sim.workspaces[shelf].delete(sim.uploads[0].image)
 
-    ran = await run(settings, *([given] if dropped else []), workspaces=[shelf])
+    ran = await run(settings, *([given] if dropped else []), workspaces=[shelf], later=timedelta(minutes=11))
 
     assert ran.kinds == ({"refused": 1} if dropped else {})
     assert (row(settings)["state"], row(settings)["image_id"]) == ("refused", None)
     assert (await run(settings, given)).only.kind is Kind.UPLOADED
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+async def test_an_image_that_was_made_a_moment_ago_is_not_taken_for_deleted(
+    sim: Simulator, settings: Settings, shelf: str, tmp_path: Path, dropped: bool
+):
+    """By an earlier run: the service may be going to show it, and sent again it would be there twice."""
+    sim.faults.on("content", faults.status(503))
+    given = parcel(tmp_path, "a.png", picture("a"), shelf)
+    await run(settings, given)
+    sim.faults.clear()
+    sim.faults.on("image", faults.status(404))
+
+    ran = await run(settings, *([given] if dropped else []), workspaces=[shelf])
+
+    assert (ran.kinds, row(settings)["state"]) == ({"pending": 1} if dropped else {}, "uploaded")
+    sim.faults.clear()
+    assert (await run(settings, given)).only.kind is Kind.ALREADY
 
 
 async def test_a_workspace_out_of_sight_is_no_deletion(sim: Simulator, settings: Settings, shelf: str, tmp_path: Path):

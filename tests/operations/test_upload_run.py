@@ -13,6 +13,7 @@ from uploading import carried_out, events, opened, parcel, picture, remote, row,
 
 from syncer.errors import Unauthorized
 from syncer.inbox.disposal import After
+from syncer.inbox.drop import drop_of
 from syncer.inbox.inbox import Inbox
 from syncer.model import Workspace
 from syncer.operations import upload_one
@@ -110,6 +111,31 @@ async def test_what_is_no_picture_is_refused(
     assert states(settings) == {"good.png": "done"}
 
 
+@pytest.mark.parametrize(
+    ("content", "most", "hint"),
+    [(b"", 9, "copy it anew"), (picture("a"), 9, "raise limits.upload_bytes"), (picture("a")[:-20], 9999, "copy it")],
+)
+async def test_what_is_refused_says_what_to_do(
+    settings: Settings, shelf: str, tmp_path: Path, content: bytes, most: int, hint: str
+):
+    """What would help with this very file."""
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+
+    ran = await run(settings, Parcel(Workspace(shelf), "a.png", drop_of(path, most=most)))
+
+    assert ran.only.hint.startswith(hint)
+
+
+async def test_an_address_that_is_refused_says_what_to_do(sim: Simulator, settings: Settings, shelf: str):
+    """Nobody has a file to save anew."""
+    sim.faults.on("upload", faults.status(422))
+
+    ran = await run(settings, remote("https://example.com/a.bmp", shelf))
+
+    assert (ran.only.kind, "address" in ran.only.hint) == (Kind.REFUSED, True)
+
+
 async def test_a_file_that_changed_is_left_for_another_round(settings: Settings, shelf: str, tmp_path: Path):
     """It is not the file that was found complete."""
     given = parcel(tmp_path, "a.png", picture("a"), shelf)
@@ -164,7 +190,7 @@ async def test_a_quota_pauses_its_workspace_alone(sim: Simulator, configured: Ca
     assert (await run(settings, *parcels)).kinds == {"uploaded": 5}
 
 
-@pytest.mark.parametrize("action", [faults.status(403), faults.status(404), faults.redirect("http://127.0.0.1:9/")])
+@pytest.mark.parametrize("action", [*map(faults.status, (403, 404, 405, 407)), faults.redirect("http://127.0.0.1:9/")])
 async def test_what_the_workspace_refuses_is_told_once(
     sim: Simulator, configured: Callable[..., Settings], shelf: str, tmp_path: Path, action: faults.Action
 ):
@@ -195,6 +221,23 @@ async def test_a_service_that_is_away_leaves_all_pending(
     sim.faults.clear()
     assert (await run(settings, *given)).kinds == {"uploaded": 3}
     assert set(carried_out(sim).values()) == {1}
+
+
+async def test_a_service_that_stays_away_costs_few_tries(
+    sim: Simulator, configured: Callable[..., Settings], shelf: str, tmp_path: Path
+):
+    """However many files wait, they are not tried one after the other, and the journal does not grow by them."""
+    settings = configured(limits={"retries": 0, "uploads": 1})
+    sim.faults.on("upload", faults.status(429))
+    given = [parcel(tmp_path, f"{n}.png", picture(n), shelf) for n in range(20)]
+
+    ran = await run(settings, *given)
+
+    assert (ran.kinds, ran.result.exit_code) == ({"pending": 20}, 8)
+    assert sim.counts["upload"] == len(states(settings)) < 10
+    assert all(one.reason for one in ran.result.delivered)
+    sim.faults.clear()
+    assert (await run(settings, *given)).kinds == {"uploaded": 20}
 
 
 async def test_refused_credentials_end_the_run(sim: Simulator, settings: Settings, shelf: str, tmp_path: Path):

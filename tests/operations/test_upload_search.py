@@ -21,6 +21,7 @@ from syncer.operations.upload_search import (
     Unclear,
     Undecided,
     Verdict,
+    intended,
     known_to_reencode,
     since,
     verdict,
@@ -70,6 +71,13 @@ def test_what_was_made_before_the_intent_is_not_it():
     assert seen(missing(), had(A, created=None)) == Found("i", sha256(A))
 
 
+def test_a_time_without_an_offset_may_be_of_any_zone():
+    """The documentation leaves it open; one of half a day before the intent is not it."""
+    assert seen(missing(), had(A, created="2026-11-22T00:00:00")) == Found("i", sha256(A))
+    assert seen(missing(), had(A, created="2026-11-21T23:59:59.5")) == Absent()
+    assert seen(missing(), had(A, created="2026-11-22T11:00:00+00:00")) == Absent()
+
+
 def test_nothing_there_is_absent():
     """Nor is another picture it."""
     assert seen(missing()) == Absent()
@@ -94,6 +102,7 @@ def test_the_only_one_that_shows_the_picture_is_it():
         ([had(as_jpeg(A), "one"), had(as_jpeg(A), "two")], True),
         ([had(as_jpeg(A), "one")], False),
         ([Candidate(image("one"), sha256(b"?"))], None),
+        ([Candidate(image("one"), sha256(b"?"))], False),
     ],
 )
 def test_what_may_be_it_is_for_a_person(candidates: list[Candidate], reencodes: bool | None):
@@ -160,6 +169,18 @@ def test_what_earlier_uploads_show_of_the_service(rows: list[tuple[UploadState, 
     ]
 
     assert known_to_reencode(uploads) is known
+
+
+@pytest.mark.parametrize(
+    ("skew", "expected"),
+    [(None, "12:00:00"), (2.0, "12:00:00"), (-7200.0, "12:00:00"), (7200.0, "10:00:00")],
+)
+def test_an_intent_is_dated_by_the_clock_that_is_behind(skew: float | None, expected: str):
+    """Ours may be set right before its image is looked for, which would seem to be older then."""
+    at = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    rooms: Any = SimpleNamespace(now=lambda: at, service=SimpleNamespace(clock_skew=skew))
+
+    assert intended(rooms) == datetime.fromisoformat(f"2026-11-22T{expected}+00:00")
 
 
 @pytest.mark.parametrize(

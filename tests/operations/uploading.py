@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from syncer import app
 from syncer.inbox.drop import drop_of
 from syncer.model import Workspace
 from syncer.operations.parcels import Parcel, UploadEvent, Uploads
-from syncer.operations.rooms import Rooms
+from syncer.operations.rooms import Rooms, utc_now
 from syncer.operations.upload import upload
 from syncer.service.client import ImageService
 from syncer.settings import Settings
@@ -89,10 +90,12 @@ async def run(
     again: bool = False,
     sleep: Sleep = at_once,
     ran: Ran | None = None,
+    later: timedelta = timedelta(),
 ) -> Ran:
-    """Upload in a process's life of its own; raises what would end the run."""
+    """Upload in a process's life of its own, so much later; raises what would end the run."""
     ran = ran or Ran()
     async with opened(settings, sleep=sleep) as rooms:
+        rooms = replace(rooms, now=lambda: utc_now() + later)
         concerned = [Workspace(each) for each in workspaces]
         await upload(rooms, parcels, ran.events.append, ran.result, workspaces=concerned, again=again)
     return ran

@@ -168,10 +168,16 @@ class Manifest:
     async def newest(self, workspace_id: str, before: tuple[str, str], count: int) -> dict[str, str | None]:
         """Return `updated_at` by id of so many live images in the order of a listing, those without a time left out.
 
-        They come behind the image with the `created_at` and the id that `before` says, the newest first.
+        They come behind the image with the `created_at` and the id that `before` says, the newest first. None come of a
+        manifest of before, opened `dry` and so not migrated: without the index each call would sort all images.
         """
-        values = [workspace_id, *before, count]
-        return await self._call(lambda: dict(self._db.execute(rows.SELECT_NEWEST, values)))
+
+        def work() -> dict[str, str | None]:
+            if schema.version(self._db) < schema.SINCE["images_by_time"]:
+                return {}
+            return dict(self._db.execute(rows.SELECT_NEWEST, [workspace_id, *before, count]))
+
+        return await self._call(work)
 
     async def created_at(self, workspace_id: str, image_id: str) -> str | None:
         """Return the time that we remember of an image."""

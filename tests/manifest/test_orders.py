@@ -44,6 +44,15 @@ async def test_the_newest_come_from_one_index_alone(path: Path):
     )
 
 
+async def test_a_manifest_of_before_is_not_sorted_for_each_batch(path: Path):
+    """A dry run opens it as it is, without the index: then nothing comes, and images are looked up by their ids."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("drop index images_by_time")
+        db.execute("pragma user_version = 3")
+    async with Manifest.open(path, dry=True) as manifest:
+        assert await manifest.newest(WS, ("\U0010ffff", ""), 2) == {}
+
+
 @pytest.mark.parametrize("only", [Filter(limit=10), Filter(WS, limit=10)])
 def test_the_first_images_of_a_list_are_there_at_once(path: Path, only: Filter):
     """Of all workspaces as well as of one: no sorting of all images to show ten."""

@@ -5,7 +5,10 @@ Everything, list pages and pictures, shares the rate. The limit's own time is wh
 
 from __future__ import annotations
 
+import shlex
+import sqlite3
 import statistics
+from contextlib import closing
 from pathlib import Path
 
 from bench import Bench, asked, tell, workplace
@@ -26,8 +29,8 @@ def main() -> None:
     given = parser.parse_args()
     needs("nginx", "openssl")
     lines = [
-        "| requests a second | images | wall s | the limit's own s | ours / it | requests | refused |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| requests a second | images | failed | wall s | the limit's own s | ours / it | requests | refused |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     with workplace(given.work) as work:
         lines += [
@@ -43,17 +46,20 @@ def _against(work: Path, images: int, rate: int, count: int) -> str:
     limit = ZONE.format(rate=rate)
     with serving(work / "served", work / "nginx", http=http, https=https, limit=limit, limited=LIMITED) as web:
         bench = Bench(work, web, tls=False)
-        costs, refused = [], []
+        costs, refused, failed = [], [], []
         for number in range(count):
-            before = web.refused()
-            costs.append(bench.timed(bench.syncer))
+            before, folder = web.refused(), bench.fresh()
+            # It may end with exit 3, not complete: that some images failed is told in the table.
+            costs.append(bench.again(["sh", "-c", f"{shlex.join(bench.syncer(folder))} || test $? -eq 3"]))
             refused.append(web.refused() - before)
+            with closing(sqlite3.connect(folder / "archive/manifest.db")) as db:
+                failed.append(db.execute("select count(*) from failures").fetchone()[0])
             say(f"  {rate}/s, round {number + 1}: {costs[-1].wall:.2f} s, {refused[-1]} refused")
     needed = made.images + -(-made.images // 200)
     own = needed / rate
     shares = [100 * no / cost.requests for no, cost in zip(refused, costs, strict=True)]
     return (
-        f"| {rate} | {made.images:,} | {statistics.median(c.wall for c in costs):.2f} | {own:.2f} "
+        f"| {rate} | {made.images:,} | {max(failed)} | {statistics.median(c.wall for c in costs):.2f} | {own:.2f} "
         f"| {spread(c.wall / own for c in costs)} | {max(c.requests for c in costs)} | {max(shares):.1f} % |"
     )
 

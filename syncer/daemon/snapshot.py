@@ -37,7 +37,10 @@ class State(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why the daemon is degraded: the meaning of the exit code that a single run would have ended with."""
+    """Why the daemon is degraded: the meaning of the exit code that a single run would have ended with.
+
+    `UPLOADS` is for what is not there yet on its way up, so that it hides no backup that is not complete.
+    """
 
     BUG = "bug"
     CONFIGURATION = "configuration"
@@ -48,16 +51,17 @@ class Cause(StrEnum):
     CREDENTIALS = "credentials"
     SERVICE = "service"
     ARCHIVE = "archive"
+    UPLOADS = "uploads"
 
     @classmethod
     def of(cls, exit_code: int) -> Cause | None:
         """Return what an exit code from 1 to 9 means; None for any other."""
-        return dict(enumerate(cls, start=1)).get(exit_code)
+        return dict(enumerate((cause for cause in cls if cause is not cls.UPLOADS), start=1)).get(exit_code)
 
     @property
     def passing(self) -> bool:
         """Whether it may well pass by itself: the schedule's patience is for these, the others need a person now."""
-        return self in {Cause.INCOMPLETE, Cause.LOCKED, Cause.SERVICE}
+        return self in {Cause.INCOMPLETE, Cause.LOCKED, Cause.SERVICE, Cause.UPLOADS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Verdicts:
         now = self._world.now()
         keys: dict[Key, str] = {(None, f"{FOLDER}{id_}"): text for id_, text in problems.items() if text is not None}
         for key, text in keys.items():
-            self.tell(self._troubles.arise(key, Cause.INCOMPLETE, text, "", now), None)
+            self.tell(self._troubles.arise(key, Cause.UPLOADS, text, "", now), None)
         well = [key for key in self._troubles.keys if key[1].startswith(FOLDER) and key not in keys]
         self.tell(self._troubles.heal(well, now), None)
 
@@ -90,6 +90,8 @@ class Verdicts:
             end = ended.each.get(key[1], ended)
             if not busy:
                 cause = Cause.of(end.code) or Cause.BUG
+                if batch.work is Work.UPLOAD and cause is Cause.INCOMPLETE:
+                    cause = Cause.UPLOADS
                 self.tell(self._troubles.arise(key, cause, end.text, end.hint, now), ended.run)
             if shared:
                 self._queue.hold([job], self._world.clock(), later)

@@ -129,8 +129,8 @@ class Worker:
             await self.disconnect()
         errors = [one for one in (error, *result.errors) if one is not None]
         each = deliveries.each(result, utc_now()) if error is None and code != UNAVAILABLE else {}
-        if code == INCOMPLETE and not errors and not each:
-            code = 0  # what was refused lies beside the reason: nothing is left that we could do
+        if code in {0, INCOMPLETE} and not errors:
+            code = INCOMPLETE if each else 0  # what was refused lies beside the reason: nothing is left for us to do
         return Ended(
             code,
             _joined([*map(_clause, errors), *(end.text for end in each.values())]) or deliveries.summed_up(result),

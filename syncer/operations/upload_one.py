@@ -296,7 +296,9 @@ class Courier:
                 if workspace_id not in self.result.paused:
                     self.result.paused[workspace_id] = reason
                     log.warning("uploads.paused", reason=reason)
-                hint = hint or "it is tried again tomorrow, or with `syncer trigger --uploads`"
+                again = "run the same command again when there is room"
+                watched = "it is tried again tomorrow, or with `syncer trigger --uploads`"
+                hint = hint or (again if content.parcel.inbox is None else watched)
             case Refused():
                 self._blocked.setdefault(workspace_id, reason)
                 self.told(error)

@@ -153,7 +153,9 @@ async def test_a_quota_pauses_uploads_until_the_next_day(sim: Simulator, folder:
             drop(folder, f"{number}.png", picture(number))
         await watched.until(lambda: watched.logged("daemon.degraded"))
         await watched.rests()
-        assert "uploads are paused until" in watched.logged("daemon.degraded")[0]["reason"]
+        (degraded,) = watched.logged("daemon.degraded")
+        assert degraded["cause"] == "uploads"
+        assert "uploads are paused until" in degraded["reason"]
         sent = refusing.hits
         now = watched.time.now()
         midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -165,6 +167,21 @@ async def test_a_quota_pauses_uploads_until_the_next_day(sim: Simulator, folder:
         refusing.left = 0
         await watched.pass_by(seconds=10)
         await watched.until(lambda: len(done(folder)) == 3)
+
+
+async def test_an_upload_that_waits_hides_no_backup_that_fails(sim: Simulator, folder: Path, path: Path):
+    """Each is told of, whichever came first."""
+    sim.faults.on("upload", USED_UP)
+    async with well(path) as watched:
+        drop(folder, "one.png", picture())
+        await watched.logs("daemon.degraded")
+        await watched.rests()
+        sim.faults.on("content", faults.status(403))
+        shelf = sim.workspaces[settings_of(path).workspaces[0].id]
+        shelf.add()
+        await watched.pass_by(hours=1)
+        told = await watched.logs("daemon.degraded", 2)
+        assert [one["cause"] for one in told] == ["uploads", "incomplete"]
 
 
 async def test_a_person_may_try_before_the_next_day(sim: Simulator, folder: Path, path: Path):

@@ -123,7 +123,7 @@ def test_a_daemon_is_healthy_while_it_can_work(state: State):
 @pytest.mark.parametrize("cause", Cause)
 def test_trouble_that_may_pass_is_given_the_schedules_patience(cause: Cause):
     """An outage counts once a workspace is stale; what needs a person counts at once, also beside an outage."""
-    passing = {Cause.INCOMPLETE, Cause.LOCKED, Cause.SERVICE}
+    passing = {Cause.INCOMPLETE, Cause.LOCKED, Cause.SERVICE, Cause.UPLOADS}
     assert degraded(cause).healthy == (cause in passing)
     assert degraded(cause, Cause.SERVICE).healthy == (cause in passing)
     assert not degraded(cause, workspaces=(workspace(stale=True),)).healthy

@@ -51,8 +51,10 @@ async def test_a_signal_keeps_what_was_finished(
     summary = stopped.summary
     assert not summary["complete"]
     assert summary["exit_code"] == code
-    assert summary["listed"] == summary["new"] + summary["failed"] == 6
-    assert len(outside.images()) == 6
+    kept = summary["new"]
+    assert 3 <= kept <= 6  # what was on its way, of four at once, may not have been finished
+    assert summary["listed"] == kept + summary["failed"] == kept
+    assert len(outside.images()) == kept
     assert (await outside("status")).code == 0
     sim.faults.clear()
     sim.counts.clear()
@@ -60,7 +62,7 @@ async def test_a_signal_keeps_what_was_finished(
     rest = await outside.backup()
 
     assert rest.code == 0
-    assert rest.counts == {"new": len(sim.workspaces[shelf]) - 6, "unchanged": 6}
+    assert rest.counts == {"new": len(sim.workspaces[shelf]) - kept, "unchanged": kept}
     assert sim.counts["content"] == rest.counts["new"]
     whole(outside)
 

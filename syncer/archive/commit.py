@@ -53,16 +53,16 @@ async def carry_out(disk: Disk, batch: Sequence[Staged], plan: str) -> None:
     disk.write(plan, msgspec.json.encode(places))
     files = [plan, *(staged for staged, _ in (*parts, *sidecars))]
 
-    async def believe(files_: Collection[str], folders: Collection[str]) -> None:
+    def settled(files_: Collection[str], folders: Collection[str]) -> None:
         try:
-            await in_thread(disk.settle, files_, folders)
+            disk.settle(files_, folders)
         except OSError:
-            disk.discard(*files)
+            disk.discard(*files)  # in the thread: also where nobody waits for it any more
             raise
 
-    await believe(files, [dirname(plan)])
+    await in_thread(settled, files, [dirname(plan)])
     for moves in (parts, sidecars):
-        await believe([], await _move(disk, moves))
+        await in_thread(settled, [], await _move(disk, moves))
     disk.discard(plan)
 
 

@@ -326,8 +326,8 @@ class Pass:
 
     async def _absent(self) -> list[str]:
         unreadable = {row.name for row in self._listing.unreadable}
-        if self._kept == await self.rooms.manifest.live(self.workspace.id):
-            return []  # the service has shown each of them
+        if len(self._listing.seen) and self._kept == await self.rooms.manifest.live(self.workspace.id):
+            return []  # the service has shown each of them, by its id if it was owed; an empty listing is braked
         absent = await self.rooms.manifest.absent(self.workspace.id, self._listing.seen)
         return [image_id for image_id in absent if image_id not in unreadable]
 

@@ -190,7 +190,7 @@ class Crowd:
         """Let one request try after a while, twice as long each time; the others wait for what it is told."""
         shortest, longest = HOLD
         shortest, longest = max(shortest, 1 / (self.rate or math.inf)), max(longest, (now - self._cut) / 8)
-        self._held_until = now if paused else now + min(longest, shortest * 2**self._probes)
+        self._held_until = now if paused else now + min(longest, shortest * 2 ** min(self._probes, 30))
 
     def _creep(self, rate: float, now: float, *, queued: bool) -> None:
         """Raise the rate a little for a request that was let through."""

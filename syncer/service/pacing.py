@@ -53,6 +53,7 @@ class _Origin:
     told_slowed: bool = False
     pause_until: float = 0.0
     successes: int = 0
+    alive_at: float = -math.inf  # when an answer last came, or came to its end
     given_up: int = 0  # in a row, without a success in between
 
     @property
@@ -71,11 +72,13 @@ class _Budget:
 class Turn:
     """A request that may leave; its place is free again at its `end`, or that of the block."""
 
-    __slots__ = ("departure", "ended", "origin")
+    __slots__ = ("answered", "clock", "departure", "ended", "origin")
 
-    def __init__(self, origin: _Origin, departure: Departure) -> None:
+    def __init__(self, origin: _Origin, departure: Departure, clock: Callable[[], float]) -> None:
         self.origin = origin
         self.departure = departure
+        self.clock = clock
+        self.answered = False
         self.ended = False
 
     def __enter__(self) -> Turn:
@@ -89,6 +92,8 @@ class Turn:
         if not self.ended:
             self.ended = True
             self.origin.crowd.over(self.departure)
+            if self.answered:
+                self.origin.alive_at = self.clock()
             self.origin.moved.set()
 
 
@@ -149,24 +154,24 @@ class Pacing:
 
         The request has its place among all to this origin until the block of what is returned ends.
         """
-        seen = self._origin(origin)
+        seen, limiter = self._origin(origin), self._limiter if limited else None
         await self._wait_out(seen)
-        if limited and self._limiter is not None:
-            queued = self._clock()
-            await self._limiter.acquire()
-            self._excuse(seen, queued)
-            await self._wait_out(seen)
-        if seen.line.locked() or self._wait_for(seen) > 0:
-            queued = self._clock()
-            async with seen.line:
+        if limiter is None and not seen.line.locked() and self._wait_for(seen) == 0:
+            return Turn(seen, seen.crowd.leave(self._clock(), queued=False), self._clock)
+        queued = self._clock()
+        async with seen.line:
+            hindered = limiter is None or self._wait_for(seen) > 0
+            await self._lead(seen)
+            if limiter is not None:  # last of all: who has passed it and waits again would leave in a bunch
+                await limiter.acquire()
                 await self._lead(seen)
-                self._excuse(seen, queued)
-                return Turn(seen, seen.crowd.leave(self._clock(), queued=True))
-        return Turn(seen, seen.crowd.leave(self._clock(), queued=False))
+            self._excuse(seen, queued, self._clock() if limiter is not None else seen.alive_at)
+            return Turn(seen, seen.crowd.leave(self._clock(), queued=hindered), self._clock)
 
     def answered(self, turn: Turn, status: int, retry_after: float | None) -> None:
         """Note what the head of an answer says: come later (and in how many seconds), or anything else."""
         seen, now = turn.origin, self._clock()
+        turn.answered, seen.alive_at = True, now
         if status in CROWDED:
             seen.crowd.refused(turn.departure, now, surely=status == 429, paused=bool(retry_after))
             self.pause(seen.name, retry_after)
@@ -242,11 +247,10 @@ class Pacing:
             return math.inf if origin.crowd.full else 0.0
         return origin.crowd.wait(self._clock())
 
-    def _excuse(self, origin: _Origin, queued: float) -> None:
-        """A queue of our own making is not the service's fault; the pause that it asked for meanwhile is."""
+    def _excuse(self, origin: _Origin, queued: float, until: float) -> None:
+        """A queue of our own making is not the service's fault, as long as it moves; a pause that it asked for is."""
         if budget := _budget.get():
-            now = self._clock()
-            budget.deadline += now - max(queued, min(now, origin.pause_until))
+            budget.deadline += max(0.0, until - max(queued, min(until, origin.pause_until)))
 
     async def _wait_out(self, origin: _Origin, spread: float = SPREAD) -> None:
         waited_for = 0.0

@@ -21,7 +21,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from syncer.errors import UnexpectedAnswer
+from syncer.errors import Refused, UnexpectedAnswer
 from syncer.model import Image, ImagePage, Unreadable, Workspace
 from syncer.service.signatures import without_signatures
 
@@ -186,6 +186,9 @@ def _split(body: bytes) -> tuple[list[bytes], bytes] | None:
     return None
 
 
+_NO_ROW = msgspec.Raw(b"")
+
+
 class _Shown(Image):
     """An image on a page: what was not read at once is read when it is asked for."""
 
@@ -196,9 +199,13 @@ class _Shown(Image):
         """Fill what `_shown` has left unset."""
         if name not in _FIELDS:
             raise AttributeError(name)
-        read = _image(bytes(self._raw), self.workspace_id)
+        try:
+            read = _image(bytes(self._raw), self.workspace_id)
+        except _UnreadableRowError as error:  # nesting that was just not too deep where the page was read
+            raise Refused("the listed row cannot be read", reason=str(error), image=self.id) from error
         for field in _FIELDS:
             object.__setattr__(self, field, getattr(read, field))
+        object.__setattr__(self, "_raw", _NO_ROW)  # a row holds its whole page in memory
         return getattr(read, name)
 
     def __eq__(self, other: object) -> bool:

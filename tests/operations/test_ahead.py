@@ -6,11 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support import back_up
 
+from syncer.errors import SafetyStop
 from syncer.manifest.manifest import Manifest
 from syncer.model import Gone, Image, Reason, Revision, Stored
 from syncer.operations import ahead
 from syncer.operations.ahead import Ahead
+from syncer.settings import Settings
+from syncer.simulator import faults
+from syncer.simulator.server import Simulator
 
 WS = "w"
 
@@ -120,3 +125,21 @@ async def test_what_is_owed_is_never_left_out(manifest: Manifest):
     await manifest.record([stored(one) for one in shown])
 
     assert names(await Ahead(manifest, WS, frozenset({"i01"})).unsettled(shown)) == ["i01"]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+async def test_an_empty_listing_is_never_complete(sim: Simulator, shelf: str, settings: Settings, quick: bool):
+    """Also where every image that is held was owed, and is shown by its own id."""
+    await back_up(settings)
+    sim.faults.on("listing", faults.rewrite(lambda body: body.replace(b'"prompt": "', b'"prompt": "\\ud800')))
+    garbled = await back_up(settings)
+    assert garbled.report.failed == len(sim.workspaces[shelf])
+    sim.faults.clear()
+    totals = {"totalElements": 0, "totalPages": 0}
+    nothing = faults.edit(lambda listing: {**listing, "data": [], "page": {**listing["page"], **totals}})
+    sim.faults.on("listing", nothing)
+
+    ran = await back_up(settings, quick=quick)
+
+    assert not ran.result.complete
+    assert ran.result.exit_code == SafetyStop.exit_code

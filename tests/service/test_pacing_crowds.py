@@ -102,11 +102,36 @@ async def test_time_in_line_costs_no_patience():
     working = asyncio.create_task(paced.retrying(work))
     await turns()
     clock.now += 1000
+    paced.answered(held, 200, None)
     with held:
         pass
 
     await working
     assert tries == 2
+
+
+async def test_time_in_a_line_that_does_not_move_does_cost_patience():
+    """An origin that has fallen silent is noticed as soon as without a line."""
+    clock = Clock()
+    paced = pacing(clock, slots=1, retry_seconds=10)
+    held = await paced.turn(HERE, limited=True)
+    tries = 0
+
+    async def work() -> None:
+        nonlocal tries
+        tries += 1
+        with await paced.turn(HERE, limited=True):
+            raise Unavailable("later", origin=HERE, status=500)
+
+    working = asyncio.create_task(paced.retrying(work))
+    await turns()
+    clock.now += 1000
+    with held:  # ends without an answer
+        pass
+
+    with pytest.raises(Unavailable):
+        await working
+    assert tries == 1
 
 
 async def test_a_pause_in_line_does_cost_patience():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from syncer.errors import UnexpectedAnswer
+from syncer.errors import Refused, UnexpectedAnswer
 from syncer.service import wire
 
 
@@ -69,3 +70,29 @@ def test_a_row_that_cannot_be_read_shows_at_once_whatever_field_it_is_in():
     for row_ in bad:
         page = wire.decode_page(body(b'{"id":"a"}', row_), "w")
         assert ([image.id for image in page.images], len(page.unreadable)) == (["a"], 1)
+
+
+def test_an_image_that_was_read_does_not_hold_its_page():
+    """A pass may keep some images to its end, out of thousands of pages."""
+    page = body(row(), row(id="i2", prompt="x" * 4_000_000))
+    tracemalloc.start()
+    try:
+        image, other = wire.decode_page(bytes(bytearray(page)), "ws").images
+        del other
+        assert image.prompt == "a lake"
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000
+
+
+def test_a_row_that_is_nested_nearly_too_deep_is_one_images_failure():
+    """Where the page was read there was room for it, and further down there is not: no bug, but a refusal."""
+    nested = b'{"id": "i1", "zz": ' + b"[" * 800 + b"]" * 800 + b', "prompt": "a lake"}'
+    (image,) = wire.decode_page(body(nested), "ws").images
+
+    def further_down(steps: int) -> str | None:
+        return further_down(steps - 1) if steps else image.prompt
+
+    with pytest.raises(Refused, match="nested too deep"):
+        further_down(300)

@@ -161,7 +161,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
     def mount(place: Path) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True).returncode:
-            pytest.skip("no right to mount")
+            (pytest.fail if os.environ.get("SYNCER_CI") else pytest.skip)("no right to mount")
         places.append(place)
         return place
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from io import FileIO
-from mmap import mmap
+from mmap import PAGESIZE
 from pathlib import Path
 from posixpath import dirname
 from types import TracebackType
@@ -38,6 +39,10 @@ ROOM_MARGIN = 256 << 20  # … so much more than is wanted
 _MANY = 16  # from so many files on, one sync of the whole file system is quicker than one of each
 # Where one `syncfs` is known to reach the platter. FUSE, for one, is not told of it.
 _SYNCS_WHOLE = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs", "zfs"})
+# Where a large file may go straight to the device. Copying it into the system's cache costs more than hashing it, and
+# pushes out of the cache what others on the machine use.
+_DIRECT = frozenset({"ext4", "xfs"})
+_LARGE = 128 << 10
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk, then run again",
@@ -70,7 +75,9 @@ class Disk:
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self._there: set[str] = set()  # folders that files were moved into
         self._room = _Room(0, 0.0)
-        self._syncfs = _syncfs(root)
+        kind = _type(root)
+        self._syncfs = _syncfs(root, kind)
+        self._direct = kind in _DIRECT
 
     def close(self) -> None:
         """Let go of the file system."""
@@ -114,10 +121,10 @@ class Disk:
         else:
             os.sync()
 
-    def write(self, path: StrPath, data: bytes | bytearray | mmap) -> None:
-        """Write a new file; it is not durable yet."""
+    def write(self, path: StrPath, data: bytes | memoryview) -> None:
+        """Write a new file; it is not durable yet. A large one that is not `bytes` has to begin with a page."""
         with FileIO(path, "x") as file:
-            write_all(file, data)
+            write_all(file, data, direct=self._direct and isinstance(data, memoryview) and len(data) >= _LARGE)
 
     def discard(self, *paths: StrPath) -> None:
         """Remove staged files; what cannot be removed is cleared away at the next opening."""
@@ -154,12 +161,29 @@ def holds(path: StrPath, sha256: str) -> bool:
         return False
 
 
-def write_all(file: FileIO, data: bytes | bytearray | mmap) -> None:
-    """Write all of the data: the system may take it in parts."""
+def write_all(file: FileIO, data: bytes | memoryview, *, direct: bool = False) -> None:
+    """Write all of the data: the system may take it in parts. `direct` needs data that begins with a page."""
     with memoryview(data) as whole:
-        done = 0
+        done = _write_direct(file, whole) if direct else 0
         while done < len(whole):
             done += file.write(whole[done:])
+
+
+def _write_direct(file: FileIO, whole: memoryview) -> int:
+    """Write past the system's cache what can be written so, and return how much that is: whole pages, or nothing."""
+    pages = len(whole) - len(whole) % PAGESIZE
+    flags = fcntl.fcntl(file, fcntl.F_GETFL)
+    done = 0
+    try:
+        fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT)
+        while done < pages:
+            done += file.write(whole[done:pages])
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the device has larger blocks, or took a part of one
+            raise
+    finally:
+        fcntl.fcntl(file, fcntl.F_SETFL, flags)
+    return done
 
 
 def fsync(path: StrPath) -> None:
@@ -171,14 +195,14 @@ def fsync(path: StrPath) -> None:
         os.close(fd)
 
 
-def _syncfs(root: Path) -> Callable[[int], None] | None:
+def _syncfs(root: Path, kind: str) -> Callable[[int], None] | None:
     """Find a `syncfs` that can be believed on this file system, None where there is none.
 
     Before Linux 5.8 it did not report a failed write.
     """
     system = os.uname()
     version = tuple(int(number) for number in re.findall(r"\d+", system.release)[:2])
-    if system.sysname != "Linux" or version < (5, 8) or _type(root) not in _SYNCS_WHOLE:
+    if system.sysname != "Linux" or version < (5, 8) or kind not in _SYNCS_WHOLE:
         return None
     function = ctypes.CDLL(None, use_errno=True).syncfs
 
@@ -234,11 +258,15 @@ def now() -> datetime:
 
 
 async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run blocking work in a thread, and do not leave before it has ended: a thread cannot be cancelled.
+    """Run blocking work in a thread, and do not leave before it has ended.
 
     Else it would go on writing after its caller had cleaned up.
     """
-    work = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+    return await ended(asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs)))
+
+
+async def ended(work: asyncio.Future[_T]) -> _T:
+    """Wait for work that a cancellation cannot stop, a thread's, and do not leave before it has ended."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -28,7 +28,7 @@ class Mapped(mmap.mmap):
         return super().__getitem__(at)
 
 
-Buffer = bytes | bytearray | mmap.mmap
+Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 
 def pieces(buffer: Buffer) -> Iterator[memoryview]:

@@ -63,6 +63,8 @@ _SVG = re.compile(
     (?: (?> <\?.*?\?> | <!--.*?--> | <!DOCTYPE\s++svg [^>\[]*+ (?: \[.*?\]\s*+ )?> ) \s*+ )*+
     < (?:svg:)? svg [\s>/]"""
 )
+_CLOSING = re.compile(rb"</|/>")
+_IDAT = re.compile(rb"idat")
 _MARKUP = re.compile(rb"\s*(?:<[!?a-z]|[{\[]\s*[\"{\[\]}])", re.IGNORECASE)
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
@@ -127,8 +129,7 @@ def complete(kind: Kind, buffer: Buffer) -> str | None:
         case Kind(extension="avif" | "heic"):
             return _boxes(buffer)
         case Kind(extension="svg"):
-            ended = buffer.rfind(b"</") >= 0 or buffer.rfind(b"/>") >= 0
-            return None if ended else "no closing tag"
+            return None if _CLOSING.search(buffer) else "no closing tag"
         case _:
             return None
 
@@ -182,6 +183,6 @@ def _boxes(buffer: Buffer) -> str | None:
         at += max(8, length)
         if at > len(buffer):
             return "cut inside a box"
-    if b"mdat" in seen or buffer.find(b"idat") >= 0:
+    if b"mdat" in seen or _IDAT.search(buffer):
         return None
     return "no pixels"

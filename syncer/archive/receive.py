@@ -1,30 +1,26 @@
 """Take in a body within bounds: of its length, of the memory it may hold, of the room on the disk.
 
-Promises to return a small body whole and to write a large one to the staged file in few large pieces, and to stop at
-the first byte too many. What the bytes are is not looked at here.
+Promises to leave a small body whole in the memory it is given, to write a large one to the staged file in few large
+pieces, and to stop at the first byte too many. What the bytes are is not looked at here.
 """
 
 from __future__ import annotations
 
-import mmap
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
-from syncer.archive.disk import Disk, translated
+from syncer.archive.disk import Disk, ended, translated
 from syncer.errors import Damaged, Refused, StorageFull
 from syncer.model import Content
 
-_SMALL = 4 << 20  # up to here a body of known length is collected in memory and written at once
-_BLOCK = 128 << 10  # any other is written in such pieces once it is longer than one
-_OWN_PAGES = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-_STREAM = 2 * _BLOCK  # the memory it holds meanwhile: the piece being filled, and the chunk that overfills it
-
-Body = bytearray | mmap.mmap
+_WHOLE = 4 << 20  # up to here a body of known length is held in memory as a whole and written at once
+_WINDOW = 256 << 10  # any other is written in such pieces once it is longer than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,52 +56,30 @@ class Bounds:
 
 
 def weight(content: Content) -> int:
-    """Say how much memory a body may hold while it is received."""
-    return content.length if content.length is not None and content.length <= _SMALL else _STREAM
+    """Say how much memory receiving a body takes."""
+    return content.length if content.length is not None and content.length <= _WHOLE else _WINDOW
 
 
-async def receive(content: Content, part: str, bounds: Bounds) -> Body | None:
-    """Read a body; return it if it is small, None once it is in the file `part`."""
-    if content.length is not None and content.length <= _SMALL:
-        return await _collect(content, content.length, bounds)
-    chunks = aiter(content.chunks)
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        _look(len(body), content, bounds)
-        if len(body) > _BLOCK:
-            break
-    else:
-        return body
-    written = 0
-    async with _opened(part, bounds.disk.root) as file:
-        async for chunk in chunks:
-            if len(body) >= _BLOCK:
-                await _write(file, body, bounds)
-                written += len(body)
-                body = bytearray()
-            body += chunk
-            _look(written + len(body), content, bounds)
-        await _write(file, body, bounds)
+async def receive(content: Content, part: str, bounds: Bounds, memory: memoryview) -> int | None:
+    """Read a body into `memory`, which holds its weight; return its length, None once it is in the file `part`."""
+    written = held = 0
+    async with AsyncExitStack() as stack:
+        file: AsyncBufferedIOBase | None = None
+        async for chunk in content.chunks:
+            _look(written + held + len(chunk), content, bounds)
+            while (fits := len(memory) - held) < len(chunk):
+                memory[held:], chunk = chunk[:fits], chunk[fits:]
+                if file is None:
+                    file = await stack.enter_async_context(_opened(part, bounds.disk.root))
+                await _write(file, memory, bounds)
+                written, held = written + len(memory), 0
+            memory[held : held + len(chunk)] = chunk
+            held += len(chunk)
+        if file is None:
+            return held
+        with memory[:held] as rest:
+            await _write(file, rest, bounds)
     return None
-
-
-async def _collect(content: Content, length: int, bounds: Bounds) -> Body:
-    """Read a body into memory that is taken once: one that grows is copied, and leaves holes behind.
-
-    A longer one gets pages of its own, which go back to the system with it.
-    """
-    body: Body = bytearray(length) if length <= _BLOCK else mmap.mmap(-1, length, flags=_OWN_PAGES)
-    size = 0
-    async for chunk in content.chunks:
-        end = size + len(chunk)
-        _look(end, content, bounds)
-        body[size:end] = chunk
-        size = end
-    if size == length:
-        return body
-    with body if isinstance(body, mmap.mmap) else nullcontext():
-        return bytearray(body[:size])  # cut short: whoever looks at it will tell
 
 
 def _look(size: int, content: Content, bounds: Bounds) -> None:
@@ -127,7 +101,7 @@ async def _opened(part: str, root: Path) -> AsyncIterator[AsyncBufferedIOBase]:
             await file.close()
 
 
-async def _write(file: AsyncBufferedIOBase, piece: bytearray, bounds: Bounds) -> None:
+async def _write(file: AsyncBufferedIOBase, piece: memoryview, bounds: Bounds) -> None:
     bounds.make_room(len(piece))
     with translated(bounds.disk.root):
-        await file.write(piece)
+        await ended(asyncio.ensure_future(file.write(piece)))

@@ -20,15 +20,15 @@ from uuid import uuid4
 import msgspec
 
 from syncer.archive import layout
-from syncer.archive.budget import Budget
 from syncer.archive.commit import Staged, carry_out, recover
 from syncer.archive.disk import Disk, in_thread, now, translated
 from syncer.archive.lock import WRITER, held, settle
 from syncer.archive.mapped import Mapped
+from syncer.archive.memory import Memory
 from syncer.archive.mend import mend
 from syncer.archive.places import Places, Present
 from syncer.archive.proof import nothing, prove
-from syncer.archive.receive import Body, Bounds, receive, weight
+from syncer.archive.receive import Bounds, receive, weight
 from syncer.archive.sidecar import render
 from syncer.errors import ConfigError, SafetyStop
 from syncer.model import Content, Entry, Image, Revision
@@ -55,7 +55,7 @@ class Archive:
         self._staging = str(disk.root / layout.STAGING)
         self._disk = disk
         self._bounds = bounds
-        self._budget = Budget(memory)
+        self._memory = Memory(memory)
         self._sidecars = sidecars
         self._clock = clock
         self._places = Places(disk.root)
@@ -124,16 +124,17 @@ class Archive:
         number = next(self._numbers)
         part, sidecar = self._staged(f"{number}.part"), self._staged(f"{number}.json")
 
-        def finish(body: Body | None) -> Staged:
-            with translated(self.root):
+        def finish(length: int | None) -> Staged:
+            with translated(self.root), memory[:length] as held:
+                body = None if length is None else held
                 return self._finish(image, content, body, part, sidecar, folder=folder, entry=entry, run=run)
 
         done = False
-        async with self._budget.hold(weight(content)):
+        async with self._memory.lent(weight(content)) as memory:
             try:
-                body = await receive(content, part, self._bounds)
-                inline = body is not None and len(body) <= _INLINE
-                staged = finish(body) if inline else await in_thread(finish, body)
+                length = await receive(content, part, self._bounds, memory)
+                inline = length is not None and length <= _INLINE
+                staged = finish(length) if inline else await in_thread(finish, length)
                 done = True
                 return staged
             finally:
@@ -166,14 +167,22 @@ class Archive:
         """
         part = self._staged(f"{next(self._numbers)}.part")
         try:
-            body = content if isinstance(content, bytes) else await receive(content, part, self._bounds)
+            if isinstance(content, bytes):
+                await self._save(part, content)
+            else:
+                async with self._memory.lent(weight(content)) as memory:
+                    if (length := await receive(content, part, self._bounds, memory)) is not None:
+                        with memory[:length] as body:
+                            await self._save(part, body)
             with translated(self.root):
-                if body is not None:
-                    self._bounds.make_room(len(body))
-                    await in_thread(self._disk.write, part, body)
                 return await in_thread(mend, self._disk, part, path, sha256=sha256, run=run)
         finally:
             self._disk.discard(part)
+
+    async def _save(self, part: str, body: bytes | memoryview) -> None:
+        self._bounds.make_room(len(body))
+        with translated(self.root):
+            await in_thread(self._disk.write, part, body)
 
     async def adopt(self, image: Image, folder: str) -> Revision | None:
         """Find a committed pair of an image that the manifest does not know: the newest that has its `updatedAt`.
@@ -189,7 +198,7 @@ class Archive:
         self,
         image: Image,
         content: Content,
-        body: Body | None,
+        body: memoryview | None,
         part: str,
         sidecar: str,
         *,

@@ -51,11 +51,11 @@ def die_at(step: int) -> None:
 
         return call
 
-    def half(file, data):
+    def half(file, data, **how):
         if next(steps) == step:
             file.write(bytes(data[: len(data) // 2]))
             os._exit(DEAD)
-        write_all(file, data)
+        write_all(file, data, **how)
 
     write_all = disk.write_all
     disk.write_all = half

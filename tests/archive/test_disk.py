@@ -87,8 +87,7 @@ def test_where_one_sync_is_enough(tmp_path, monkeypatch, kind, release, believed
     """`syncfs` counts only where it reaches the platter and says so when it fails."""
     uname = os.uname()
     monkeypatch.setattr(disk.os, "uname", lambda: os.uname_result((uname[0], uname[1], release, uname[3], uname[4])))
-    monkeypatch.setattr(disk, "_type", lambda root: kind)
-    assert (disk._syncfs(tmp_path) is not None) == believed
+    assert (disk._syncfs(tmp_path, kind) is not None) == believed
 
 
 def test_the_file_systems_type_is_known(tmp_path):
@@ -97,10 +96,9 @@ def test_the_file_systems_type_is_known(tmp_path):
     assert disk._type(tmp_path) not in {"", "proc"}
 
 
-def test_a_sync_that_fails_says_so(tmp_path, monkeypatch):
+def test_a_sync_that_fails_says_so(tmp_path):
     """A failed `syncfs` is an error, not a return value."""
-    monkeypatch.setattr(disk, "_type", lambda root: "ext4")
-    syncfs = disk._syncfs(tmp_path)
+    syncfs = disk._syncfs(tmp_path, "ext4")
     if syncfs is None:
         pytest.skip("this kernel's syncfs is not used")
     with pytest.raises(OSError, match="Bad file descriptor"):

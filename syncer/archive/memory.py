@@ -1,0 +1,100 @@
+"""The memory that pictures on their way are held in: taken from the system once, and lent.
+
+Memory that is touched for the first time costs as much as receiving what is written to it, so the same is used again
+and again. Promises first come, first served (a large claim is not starved by small ones), that a cancelled claim leaves
+nothing behind, and that a piece is lent again only when whoever had it has let go of it. A claim above the whole is
+treated as the whole, so it waits until it is alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from bisect import insort
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+PAGE = mmap.PAGESIZE
+_OURS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+
+class Memory:
+    """About `total` bytes, lent in pieces that begin with a page."""
+
+    def __init__(self, total: int) -> None:
+        self.total = _pages(total)
+        self._all = mmap.mmap(-1, self.total, flags=_OURS)
+        # Of large pages fewer are touched first. A child of ours must not share what is on its way to a device: open(2).
+        for advice in ("MADV_HUGEPAGE", "MADV_DONTFORK"):
+            with suppress(AttributeError, OSError):  # other systems, and kernels without
+                self._all.madvise(getattr(mmap, advice))
+        self._holes = [(0, self.total)]  # where nobody is: beginnings and ends, in order, none beside another
+        self._waiting: deque[tuple[int, asyncio.Future[int]]] = deque()
+
+    @property
+    def free(self) -> int:
+        """The bytes that nobody holds."""
+        return sum(end - begin for begin, end in self._holes)
+
+    @asynccontextmanager
+    async def lent(self, size: int) -> AsyncIterator[memoryview]:
+        """Wait for `size` bytes in one piece and hold them for the block. Others' bytes may still be in them."""
+        room = min(_pages(size), self.total)
+        begin = await self._take(room)
+        view = memoryview(self._all)[begin : begin + min(size, room)]
+        try:
+            yield view
+        finally:
+            view.release()  # `BufferError` where somebody still looks: then nobody else gets it
+            self._give(begin, room)
+
+    async def _take(self, room: int) -> int:
+        if not self._waiting and (begin := self._cut(room)) is not None:
+            return begin
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((room, turn))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            # Cancelled just after its turn came: hand the piece on. Cancelled before: those behind it may fit now.
+            if turn.cancelled():
+                self._serve()
+            else:
+                self._give(turn.result(), room)
+            raise
+
+    def _cut(self, room: int) -> int | None:
+        """Take the first hole that is large enough: what is touched stays at the beginning as far as it can."""
+        for place, (begin, end) in enumerate(self._holes):
+            if end - begin >= room:
+                self._holes[place : place + 1] = [(begin + room, end)] if end - begin > room else []
+                return begin
+        return None
+
+    def _give(self, begin: int, room: int) -> None:
+        end = begin + room
+        insort(self._holes, (begin, end))
+        place = self._holes.index((begin, end))
+        if place + 1 < len(self._holes) and self._holes[place + 1][0] == end:
+            end = self._holes.pop(place + 1)[1]
+        if place and self._holes[place - 1][1] == begin:
+            begin = self._holes.pop(place - 1)[0]
+            place -= 1
+        self._holes[place] = (begin, end)
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give those who wait what fits, in the order in which they came."""
+        while self._waiting:
+            room, turn = self._waiting[0]
+            if not turn.cancelled():
+                if (begin := self._cut(room)) is None:
+                    return
+                turn.set_result(begin)
+            self._waiting.popleft()
+
+
+def _pages(size: int) -> int:
+    """Round up to whole pages, one at least."""
+    return max(1, -(-size // PAGE)) * PAGE

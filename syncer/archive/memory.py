@@ -25,7 +25,7 @@ class Memory:
     def __init__(self, total: int) -> None:
         self.total = _pages(total)
         self._all = mmap.mmap(-1, self.total, flags=_OURS)
-        # Of large pages fewer are touched first. A child of ours must not share what is on its way to a device: open(2).
+        # Of large pages fewer are touched. A child of ours must not share what is on its way to a device: open(2).
         for advice in ("MADV_HUGEPAGE", "MADV_DONTFORK"):
             with suppress(AttributeError, OSError):  # other systems, and kernels without
                 self._all.madvise(getattr(mmap, advice))

@@ -20,7 +20,7 @@ from yarl import URL
 
 from syncer.errors import Damaged, NotFound, Refused, SyncerError, Unauthorized, Unavailable, UnexpectedAnswer
 from syncer.model import Content, Image, ImagePage, Workspace
-from syncer.service import auth, content, links, wire
+from syncer.service import auth, content, links, refusals, wire
 from syncer.service.addresses import Perimeter, Trust, public, redirected
 from syncer.service.pacing import Pacing
 from syncer.service.transport import Answer, Transport
@@ -317,7 +317,7 @@ class ImageService:
     async def _refusal(self, answer: Answer) -> SyncerError:
         # Only the service's own words are repeated: an object store quotes the signed request in its errors.
         body = await answer.excerpt() if answer.trust is Trust.API else b""
-        said, code = wire.decode_error(answer.status, body)
+        said, code = refusals.decode_error(answer.status, body)
         error = _meaning(answer, self._tokens.blanked(said), code and self._tokens.blanked(code))
         if not error.retryable:
             self._answered(answer)

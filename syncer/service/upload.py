@@ -30,7 +30,7 @@ from syncer.errors import (
     Unsettled,
 )
 from syncer.model import Image
-from syncer.service import auth, wire
+from syncer.service import auth, refusals, wire
 from syncer.service.addresses import public
 from syncer.service.pacing import Pacing
 from syncer.service.sending import Outgoing
@@ -111,7 +111,7 @@ class Uploader:
 
     async def _refusal(self, answer: Answer, source: Source) -> SyncerError:
         body = _without(source, await answer.excerpt())
-        said, code = (text and self.tokens.blanked(text) for text in wire.decode_error(answer.status, body))
+        said, code = (text and self.tokens.blanked(text) for text in refusals.decode_error(answer.status, body))
         error = _meaning(answer, said or "", code)
         if isinstance(error, Refused):
             self.pacing.succeeded(answer.origin)

@@ -4,7 +4,7 @@ Tolerant towards one row, strict towards the whole: a field that is missing, nul
 documented never costs an image, a row without an id that we can use becomes one `Unreadable`, and an answer
 that is not a listing at all raises `UnexpectedAnswer`. Documents keep the service's bytes exactly, except for
 the values of signature parameters in URLs: those are credentials, and only `Image.content` holds them.
-Asking, retrying and the addresses to ask belong to others.
+Asking, retrying and the addresses to ask belong to others, and so does what the service says of an error (`refusals`).
 
 Most pages show nothing new, so of a row that is plainly in order only the id and the times are read at once, and the
 rest when somebody asks for it. That a row is not in order shows at once all the same.
@@ -14,18 +14,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import fields
 from hashlib import sha256
-from http import HTTPStatus
 
 import msgspec
 
 from syncer.errors import Refused, UnexpectedAnswer
 from syncer.model import Image, ImagePage, Unreadable, Workspace
 from syncer.service.signatures import without_signatures
-
-# --- listings and documents ---------------------------------------------------------------------------
 
 
 class _Listing(msgspec.Struct):
@@ -355,52 +351,3 @@ def _link(links: object) -> str | None:
     if isinstance(content, dict):  # as HAL writes it
         content = content.get("href")
     return content if isinstance(content, str) else None
-
-
-# --- errors -------------------------------------------------------------------------------------------
-
-_LONGEST_ERROR_BODY = 64 * 1024
-_LONGEST_ERROR_TEXT = 200
-# What a service may echo and must not be repeated: bearer tokens, queries, and anything long and random.
-_ECHO = re.compile(r"(?i)bearer\s+\S+|\?[^\s=]+=\S+|[\w.~+/=-]{32,}|((?:token|secret|password)\s*[=:]\s*)\S+")
-
-
-def decode_error(status: int, body: bytes) -> tuple[str, str | None]:
-    """Read the service's words about an error, and its machine-readable code; never a token that it echoed."""
-    words: list[str] = []
-    code: object = None
-    try:
-        found = msgspec.json.decode(body) if len(body) <= _LONGEST_ERROR_BODY else None
-    except _NOT_JSON:
-        found = None  # a gateway's HTML says no more than the status does
-    if isinstance(found, dict):
-        code = found.get("code")
-        words = list(_error_words(found))
-    text = _plain(": ".join(dict.fromkeys(words))) or _phrase(status)
-    return text, _plain(str(code)) if isinstance(code, str | int) else None
-
-
-def _error_words(found: dict[str, object]) -> Iterator[str]:
-    for name in ("error", "error_description", "message"):
-        value = found.get(name)
-        if isinstance(value, str) and value:
-            yield value
-    errors = found.get("errors")
-    for item in errors if isinstance(errors, list) else ():
-        if isinstance(item, dict):
-            parts = (item.get("field"), item.get("message") or item.get("type"))
-            yield " ".join(str(part) for part in parts if isinstance(part, str | int))
-
-
-def _plain(text: str) -> str:
-    """One line of printable text, bounded, with everything blanked that looks like a credential."""
-    printable = "".join(character if character.isprintable() else " " for character in text[:2000])
-    blanked = _ECHO.sub(r"\1…", " ".join(printable.split()))
-    return blanked if len(blanked) <= _LONGEST_ERROR_TEXT else f"{blanked[: _LONGEST_ERROR_TEXT - 1]}…"
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return f"status {status}"

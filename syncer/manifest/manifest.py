@@ -22,10 +22,9 @@ from typing import Self, TypeVar, assert_never
 
 from sqlite_utils import Database
 
-from syncer.manifest import rows, schema
+from syncer.manifest import opening, rows, schema
 from syncer.manifest.copying import copy
 from syncer.manifest.faults import translated
-from syncer.manifest.reader import connect
 from syncer.model import (
     Change,
     Entry,
@@ -50,8 +49,6 @@ from syncer.model import (
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 60  # a reader may hold the database for this long (a backup of it, someone's query) before we give up
-CHECK_BELOW = 32 * 2**20  # a manifest up to this many bytes is checked whole when it is opened: some 0.1 s
 REPORT_COLUMNS = tuple(f.name for f in fields(Report) if f.name not in {"name", "why"})
 
 
@@ -70,7 +67,7 @@ class Manifest:
         Raises `ConfigError` for a manifest of a newer version, `ArchiveUnwritable` for one that is damaged or
         cannot be written.
         """
-        async with cls._on_thread(lambda: _open_dry(path) if dry else _open(path)) as manifest:
+        async with cls._on_thread(lambda: opening.dry(path) if dry else opening.writing(path)) as manifest:
             yield manifest
 
     @classmethod
@@ -371,39 +368,3 @@ class Manifest:
         counts = asdict(report)
         row = {name: counts[name] for name in REPORT_COLUMNS} | {"why": "; ".join(report.why) or None}
         await self._call(lambda: self._db.table("runs").update(row_id, row))
-
-
-def _open(path: Path) -> Database:
-    with translated():
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rwc", uri=True, timeout=BUSY_SECONDS)
-        try:
-            return _prepare(Database(connection, execute_plugins=False), path)
-        except BaseException:
-            connection.close()
-            raise
-
-
-def _open_dry(path: Path) -> Database:
-    """Open for looking only: what is not there yet is an empty manifest in memory."""
-    with translated():
-        if not path.exists():
-            db = Database(sqlite3.connect(":memory:"), execute_plugins=False)
-            schema.MIGRATIONS.apply(db)
-            return db
-        return connect(path)
-
-
-def _prepare(db: Database, path: Path) -> Database:
-    version = schema.version(db)
-    if version and path.stat().st_size <= CHECK_BELOW:
-        (verdict,) = db.execute("pragma quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(str(verdict))
-    db.enable_wal()
-    db.execute("pragma synchronous = full")  # a row outlives a power cut, as the files before it do
-    db.execute("pragma foreign_keys = on")
-    if version < schema.VERSION:
-        with db.atomic():  # the table of migrations and its index too, or a crash between them leaves half of it
-            schema.MIGRATIONS.apply(db)
-            db.conn.execute(f"pragma user_version = {schema.VERSION}")
-    return db

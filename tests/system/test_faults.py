@@ -24,7 +24,7 @@ from support import back_up, rows
 
 from syncer.archive import journal
 from syncer.errors import ArchiveUnwritable, StorageFull
-from syncer.manifest import manifest
+from syncer.manifest import opening
 from syncer.operations.events import Event, PictureReceived
 from syncer.settings import Settings
 from syncer.simulator.server import Simulator
@@ -198,7 +198,7 @@ async def test_a_writer_that_never_ends_is_named(
     await back_up(settings)
     added = sim.workspaces[shelf].add_many(3)
     with monkeypatch.context() as patched, closing(sqlite3.connect(settings.archive.path / "manifest.db")) as other:
-        patched.setattr(manifest, "BUSY_SECONDS", 0.2)
+        patched.setattr(opening, "BUSY_SECONDS", 0.2)
 
         def lock(event: Event) -> None:
             if isinstance(event, PictureReceived) and not other.in_transaction:

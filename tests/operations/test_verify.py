@@ -18,7 +18,6 @@ from syncer.archive import journal
 from syncer.archive import lock as lock_room
 from syncer.errors import AlreadyRunning, SafetyStop
 from syncer.model import Harm
-from syncer.operations.tree import Reader, Stopped
 from syncer.operations.verification import Part
 from syncer.settings import Settings
 from syncer.simulator import faults
@@ -390,23 +389,3 @@ async def test_an_old_journal_is_read_to_its_end(archive: Path):
     """Each line of the journal is counted."""
     found = await verified(archive)
     assert found.result.lines == len([*journal.read(archive)])
-
-
-def test_reading_is_paced_over_all_threads(tmp_path: Path):
-    """Together they read no faster than they may."""
-    times = iter([0.0, 0.0, 0.0])
-    waits: list[float] = []
-    reader = Reader(100, lambda: next(times))
-    reader.stop.wait = lambda delay=None: waits.append(delay or 0.0) or False  # type: ignore[method-assign]
-    for _ in range(3):
-        reader.pace(50)
-    assert waits == [0.5, 1.0]
-
-
-def test_reading_can_be_stopped(tmp_path: Path):
-    """However slowly it goes."""
-    (tmp_path / "a").write_bytes(b"x")
-    reader = Reader(1)
-    reader.stop.set()
-    with pytest.raises(Stopped):
-        reader.sha256(tmp_path / "a")

@@ -11,15 +11,16 @@ import asyncio
 import hashlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Sequence
+from bisect import bisect
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, fields
-from heapq import merge
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Self, TypeVar, assert_never
 
+import msgspec
 from sqlite_utils import Database
 
 from syncer.manifest import opening, rows, schema
@@ -49,7 +50,11 @@ from syncer.model import (
 
 T = TypeVar("T")
 
+IDS_AT_ONCE = 5000
 REPORT_COLUMNS = tuple(f.name for f in fields(Report) if f.name not in {"name", "why"})
+
+_IDS = msgspec.json.Decoder(list[str])
+_TIMES = msgspec.json.Decoder(dict[str, str | None])
 
 
 class Manifest:
@@ -172,7 +177,8 @@ class Manifest:
         def work() -> dict[str, str | None]:
             if schema.version(self._db) < schema.SINCE["images_by_time"]:
                 return {}
-            return dict(self._db.execute(rows.SELECT_NEWEST, [workspace_id, *before, count]))
+            (found,) = self._db.execute(rows.SELECT_NEWEST, [workspace_id, *before, count]).fetchone()
+            return _TIMES.decode(found)
 
         return await self._call(work)
 
@@ -200,26 +206,39 @@ class Manifest:
             lambda: sorted(image_id for (image_id,) in self._db.execute(sql, [workspace_id]) if image_id not in seen)
         )
 
-    async def listed(self, workspace_id: str, seen: Container[str], besides: Collection[str]) -> tuple[int, str]:
+    async def listed(
+        self, workspace_id: str, among: Callable[[Sequence[str]], Sequence[str]], besides: Collection[str]
+    ) -> tuple[int, str]:
         """Count the ids that a listing has shown, and hash them: sorted, in UTF-8, each ended by a line feed.
 
-        They are those among `seen` that are held or owed, or named `besides` because neither is true of them any more.
+        They are those that are held or owed, or named `besides` because neither is true of them any more, and that
+        `among` picks as shown.
         """
 
         def work() -> tuple[int, str]:
             count, digest = 0, hashlib.sha256()
             besides_ = [workspace_id, json.dumps(list(besides)), workspace_id]
-            held, others = (
-                (image_id for (image_id,) in self._db.execute(sql, values))
-                for sql, values in ((rows.SELECT_HELD_IDS, [workspace_id]), (rows.SELECT_OTHER_IDS, besides_))
-            )
-            for image_id in merge(held, sorted(others)):
-                if image_id in seen:
-                    count += 1
-                    digest.update(f"{image_id}\n".encode())
+            others = sorted(image_id for (image_id,) in self._db.execute(rows.SELECT_OTHER_IDS, besides_))
+            for held in chain(self._held(workspace_id), [[]]):
+                due = bisect(others, held[-1]) if held else len(others)
+                shown = among(sorted(held + others[:due]) if due else held)
+                del others[:due]
+                count += len(shown)
+                digest.update("".join(f"{image_id}\n" for image_id in shown).encode())
             return count, digest.hexdigest()
 
         return await self._call(work)
+
+    def _held(self, workspace_id: str) -> Iterator[list[str]]:
+        """Yield the ids of all images that are held, in order, some at a time."""
+        last = ""
+        while True:
+            (found,) = self._db.execute(rows.SELECT_HELD_IDS, [workspace_id, last, IDS_AT_ONCE]).fetchone()
+            held = _IDS.decode(found)
+            if not held:
+                return
+            yield held
+            last = held[-1]
 
     async def live(self, workspace_id: str) -> int:
         """Return how many images of this workspace we hold that the service, as far as we know, still has."""

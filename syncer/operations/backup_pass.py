@@ -68,7 +68,7 @@ class BackupPass(Pass):
             await self._ledger.note(Hole(self.workspace.id, hole))
 
     async def _tell_read(self) -> None:
-        shown = await self.rooms.manifest.listed(self.workspace.id, self._listing.seen, self._vanished)
+        shown = await self.rooms.manifest.listed(self.workspace.id, self._listing.seen.among, self._vanished)
         read = Read(self.workspace.id, self.options.mode, *shown, complete=not self.report.why)
         async with self._ledger:
             tell_read(self.rooms.journal, read)

@@ -25,9 +25,10 @@ What a page says about its own number is not used: if the service answers with a
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from secrets import token_hex
 
 from syncer.model import Image, ImagePage, Unreadable, moment
@@ -72,42 +73,53 @@ class Ids:
         return len(self._first) - 1
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._find(name) > 0
+        return isinstance(name, str) and bool(self.among([name]))
 
-    def mark(self, name: str, sweep: int) -> int:
-        """Note that this sweep shows the id; the answer is the sweep that last did, 0 if none has yet."""
-        number = self._find(name)
-        if number > 0:
-            before = self._sweeps[number]
-            self._sweeps[number] = sweep
-            return before
-        self._slots[-number] = len(self._first)
-        self._first.append(hash(self._salt + name))
-        self._second.append(hash(self._other_salt + name) & _HALF)
-        self._sweeps.append(sweep)
-        if 3 * len(self._first) > 2 * len(self._slots):
-            self._grow()
-        return 0
-
-    def _find(self, name: str) -> int:
-        """Return the number of an id, or the slot that waits for it as a negative number."""
-        first, slots = hash(self._salt + name), self._slots
+    def among(self, names: Sequence[str]) -> list[str]:
+        """Return those of these ids that have been shown."""
+        slots, first, second, salt = self._slots, self._first, self._second, self._other_salt
         last = len(slots) - 1  # the length is a power of two
-        slot = first & last or last  # slot 0 stays free: there is no negative 0
-        while number := slots[slot]:
-            if self._first[number] == first and self._second[number] == hash(self._other_salt + name) & _HALF:
-                return number
-            slot = slot + 1 & last or 1
-        return -slot
+        shown: list[str] = []
+        for name, hashed in zip(names, map(hash, map(self._salt.__add__, names)), strict=True):
+            slot = hashed & last
+            while number := slots[slot]:
+                if first[number] == hashed and second[number] == hash(salt + name) & _HALF:
+                    shown.append(name)
+                    break
+                slot = slot + 1 & last
+        return shown
+
+    def mark(self, names: Sequence[str], sweep: int) -> list[int]:
+        """Note that this sweep shows these ids; the answers are the sweeps that last did, 0 if none has yet."""
+        while 3 * (len(self._first) + len(names)) > 2 * len(self._slots):
+            self._grow()
+        slots, first, second, sweeps, salt = self._slots, self._first, self._second, self._sweeps, self._other_salt
+        last = len(slots) - 1
+        before: list[int] = []
+        for name, hashed in zip(names, map(hash, map(self._salt.__add__, names)), strict=True):
+            other, slot = hash(salt + name) & _HALF, hashed & last
+            while (number := slots[slot]) and not (first[number] == hashed and second[number] == other):
+                slot = slot + 1 & last
+            if number:
+                before.append(sweeps[number])
+                sweeps[number] = sweep
+            else:
+                slots[slot] = len(first)
+                first.append(hashed)
+                second.append(other)
+                sweeps.append(sweep)
+                before.append(0)
+        return before
 
     def _grow(self) -> None:
         count = 2 * len(self._slots)
         self._slots = slots = array("I", [0])  # the old ones are let go of first
         slots *= count
-        for number in range(1, len(self._first)):
-            slot = self._first[number] & (count - 1) or count - 1
+        last = count - 1
+        for number, hashed in enumerate(islice(self._first, 1, None), 1):
+            slot = hashed & last
             while slots[slot]:
-                slot = slot + 1 & (count - 1) or 1
+                slot = slot + 1 & last
             slots[slot] = number
 
 
@@ -144,20 +156,19 @@ class Listing:
         if page.total is not None:
             self.total = page.total
         number = self.sweeps + 1
-        fresh = 0  # rows that this sweep had not shown
-        unseen: list[Image] = []
-        for image in page.images:
-            before = self.seen.mark(image.id, number)
-            fresh += before != number
-            self._returned += before == number - 1
-            if not before or image.id in self._unreadable:
-                self._unreadable.pop(image.id, None)
-                unseen.append(image)
+        before = self.seen.mark([image.id for image in page.images], number)
+        fresh = len(before) - before.count(number)  # rows that this sweep had not shown
+        self._returned += before.count(number - 1)
+        unseen = [
+            image
+            for image, shown in zip(page.images, before, strict=True)
+            if self._unreadable.pop(image.id, None) or not shown
+        ]
         for row in page.unreadable:
-            before = self.seen.mark(row.name, number)
-            fresh += before != number
-            self._returned += before == number - 1
-            if not before:
+            (shown,) = self.seen.mark([row.name], number)
+            fresh += shown != number
+            self._returned += shown == number - 1
+            if not shown:
                 self._unreadable[row.name] = row
                 self._unseen_before = True
         self._look_at_times(unseen)

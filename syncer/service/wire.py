@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import fields
+from functools import cached_property
 from hashlib import sha256
 
 import msgspec
@@ -59,9 +61,14 @@ class _Glance(msgspec.Struct, rename="camel", gc=False):
     created_at: str | None = None
 
 
+class _Glances(msgspec.Struct):
+    data: list[_Glance]
+    page: msgspec.Raw = msgspec.Raw(b"null")
+
+
 _LISTING = msgspec.json.Decoder(_Listing)
 _TOTALS = msgspec.json.Decoder(_Totals)
-_GLANCE = msgspec.json.Decoder(_Glance)
+_GLANCES = msgspec.json.Decoder(_Glances)
 _ROW = msgspec.json.Decoder(_Row)
 _SYNTAX = msgspec.json.Decoder(msgspec.Raw)  # checks that it is JSON, builds nothing
 
@@ -73,20 +80,26 @@ class _UnreadableRowError(Exception):
     """Why one row cannot be read."""
 
 
+class _OddRowError(ValueError):
+    """A row needs the full look at once."""
+
+
 def decode_page(body: bytes, workspace_id: str) -> ImagePage:
     """Read one page of images; a row that cannot be read becomes one `Unreadable` and costs no other row."""
-    rows, totals = _listing(body, workspace=workspace_id)
     images: list[Image] = []
     unreadable: list[Unreadable] = []
-    for raw in rows:
-        if isinstance(raw, msgspec.Raw) and (shown := _shown(raw, workspace_id)):
-            images.append(shown)
-            continue
-        document = bytes(raw)
-        try:
-            images.append(_image(document, workspace_id))
-        except _UnreadableRowError as error:
-            unreadable.append(Unreadable(_name(document), str(error)))
+    try:
+        glances, totals = _glances(body)
+        rows: Sequence[object] = glances
+        images = _shown(glances, _Page(body), workspace_id)
+    except _NOT_JSON:  # or a row that needs the full look at once, and then each of the page gets it
+        documents, totals = _listing(body, workspace=workspace_id)
+        rows = documents
+        for document in map(bytes, documents):
+            try:
+                images.append(_image(document, workspace_id))
+            except _UnreadableRowError as error:
+                unreadable.append(Unreadable(_name(document), str(error)))
     return ImagePage(
         images=tuple(images),
         unreadable=tuple(unreadable),
@@ -124,6 +137,13 @@ def decode_workspace(body: bytes) -> Workspace:
         raise UnexpectedAnswer(f"a workspace cannot be read: {error}") from error
 
 
+def _glances(body: bytes) -> tuple[list[_Glance], _Totals]:
+    if not body.isascii():
+        body.decode()  # else a row's fields that are not read at once would not be checked
+    listing = _GLANCES.decode(body)
+    return listing.data, _totals(listing.page)
+
+
 def _listing(body: bytes, *, workspace: str | None = None) -> tuple[list[msgspec.Raw] | list[bytes], _Totals]:
     rows: list[msgspec.Raw] | list[bytes]
     try:
@@ -136,10 +156,14 @@ def _listing(body: bytes, *, workspace: str | None = None) -> tuple[list[msgspec
         if split is None:
             raise UnexpectedAnswer("the answer is not a listing", bytes=len(body), workspace=workspace) from None
         rows, page = split
+    return rows, _totals(page)
+
+
+def _totals(page: bytes | msgspec.Raw) -> _Totals:
     try:
-        return rows, _TOTALS.decode(page)
+        return _TOTALS.decode(page)
     except _NOT_JSON:
-        return rows, _Totals()
+        return _Totals()
 
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:"]', re.DOTALL)
@@ -182,26 +206,39 @@ def _split(body: bytes) -> tuple[list[bytes], bytes] | None:
     return None
 
 
-_NO_ROW = msgspec.Raw(b"")
+class _Page:
+    """A page whose rows are taken apart once somebody asks for one of them."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def row(self, number: int) -> bytes:
+        """Return the text of a row."""
+        return bytes(self._rows[number])
+
+    @cached_property
+    def _rows(self) -> list[msgspec.Raw] | list[bytes]:
+        return _listing(self._body)[0]
 
 
 class _Shown(Image):
     """An image on a page: what was not read at once is read when it is asked for."""
 
-    __slots__ = ("_raw",)
-    _raw: msgspec.Raw
+    __slots__ = ("_number", "_page")
+    _number: int
+    _page: _Page | None  # None once it was read, for it holds the whole page in memory
 
     def __getattr__(self, name: str) -> object:
         """Fill what `_shown` has left unset."""
-        if name not in _FIELDS:
+        if name not in _FIELDS or self._page is None:
             raise AttributeError(name)
         try:
-            read = _image(bytes(self._raw), self.workspace_id)
+            read = _image(self._page.row(self._number), self.workspace_id)
         except _UnreadableRowError as error:  # nesting that was just not too deep where the page was read
             raise Refused("the listed row cannot be read", reason=str(error), image=self.id) from error
         for field in _FIELDS:
             object.__setattr__(self, field, getattr(read, field))
-        object.__setattr__(self, "_raw", _NO_ROW)  # a row holds its whole page in memory
+        object.__setattr__(self, "_page", None)
         return getattr(read, name)
 
     def __eq__(self, other: object) -> bool:
@@ -210,26 +247,35 @@ class _Shown(Image):
     __hash__ = Image.__hash__
 
 
-def _shown(raw: msgspec.Raw, workspace_id: str) -> _Shown | None:
-    """Read what a row that is plainly in order is recognised by; None for one that needs the full look at once.
+# What sets a field of a frozen image, without looking for it by its name each time.
+_SET_ID, _SET_WORKSPACE, _SET_UPDATED, _SET_CREATED, _SET_NUMBER, _SET_PAGE = (
+    vars(of)[name].__set__
+    for of, names in ((Image, ("id", "workspace_id", "updated_at", "created_at")), (_Shown, ("_number", "_page")))
+    for name in names
+)
 
-    Only for a row of a page that was taken as a whole for JSON in UTF-8: then no later reading of it can fail.
+
+def _shown(rows: list[_Glance], page: _Page, workspace_id: str) -> list[Image]:
+    """Read what rows that are plainly in order are recognised by; raises `_OddRowError` if one is not.
+
+    Only for rows of a page that was taken as a whole for JSON in UTF-8: then no later reading of them can fail.
     """
-    try:
-        row = _GLANCE.decode(raw)
-    except msgspec.ValidationError:  # an id or a time of another type than documented
-        return None
-    if not row.id or "\0" in row.id:
-        return None
-    if "//" in (row.updated_at or "") or "//" in (row.created_at or ""):  # there may be something to blank
-        return None
-    image, keep = _Shown.__new__(_Shown), object.__setattr__
-    keep(image, "id", row.id)
-    keep(image, "workspace_id", workspace_id)
-    keep(image, "updated_at", row.updated_at)
-    keep(image, "created_at", row.created_at)
-    keep(image, "_raw", raw)
-    return image
+    images: list[Image] = []
+    for number, row in enumerate(rows):
+        name, updated_at, created_at = row.id, row.updated_at, row.created_at
+        if not name or "\0" in name:
+            raise _OddRowError
+        if "//" in (updated_at or "") or "//" in (created_at or ""):  # there may be something to blank
+            raise _OddRowError
+        image = object.__new__(_Shown)
+        _SET_ID(image, name)
+        _SET_WORKSPACE(image, workspace_id)
+        _SET_UPDATED(image, updated_at)
+        _SET_CREATED(image, created_at)
+        _SET_NUMBER(image, number)
+        _SET_PAGE(image, page)
+        images.append(image)
+    return images
 
 
 _FIELDS = frozenset(field.name for field in fields(Image))

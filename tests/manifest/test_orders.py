@@ -39,9 +39,16 @@ async def test_the_newest_come_from_one_index_alone(path: Path):
         assert await manifest.created_at(WS, "a") == MAY
     assert list(first.items()) == [("b", MARCH), ("a", MARCH)]
     assert list(rest) == ["c"]
-    assert plan(path, rows.SELECT_NEWEST, WS, MAY, "a", 2).startswith(
-        "SEARCH images USING COVERING INDEX images_by_time"
-    )
+    told = plan(path, rows.SELECT_NEWEST, WS, MAY, "a", 2)
+    assert "SEARCH images USING COVERING INDEX images_by_time" in told
+    assert "B-TREE" not in told
+
+
+def test_the_ids_held_come_from_one_index_alone(path: Path):
+    """In order, and behind one of them."""
+    told = plan(path, rows.SELECT_HELD_IDS, WS, "a", 2)
+    assert "USING COVERING INDEX" in told
+    assert "B-TREE" not in told
 
 
 async def test_a_manifest_of_before_is_not_sorted_for_each_batch(path: Path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from manifest_parts import WS, failed, stored
 
+from syncer.manifest import manifest as manifest_room
 from syncer.manifest.manifest import Manifest
 from syncer.manifest.reader import Reader, Verifications
 from syncer.model import Gone, Verified
@@ -89,8 +90,12 @@ async def test_a_manifest_of_before_there_were_any_can_be_read(tmp_path: Path):
     assert path.read_bytes() == before
 
 
-async def test_what_a_listing_showed_is_counted_and_hashed(tmp_path: Path):
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5000])
+async def test_what_a_listing_showed_is_counted_and_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+):
     """Held, deleted since, owed, or named besides, each once; sorted by their bytes; of this workspace only."""
+    monkeypatch.setattr(manifest_room, "IDS_AT_ONCE", at_once)
     async with Manifest.open(tmp_path / "m.db") as manifest:
         await manifest.folder(WS, None, "ws")
         held = [stored(name) for name in ("b", "ä", "Z", "\U0001f600", "\uffff", "unseen")]
@@ -98,7 +103,7 @@ async def test_what_a_listing_showed_is_counted_and_hashed(tmp_path: Path):
         await manifest.record([failed("owed"), failed("b"), failed("unseen too")])
         seen = {"b", "ä", "Z", "\U0001f600", "\uffff", "owed", "gone again", "elsewhere"}
 
-        count, sha256 = await manifest.listed(WS, seen, ["gone again"])
+        count, sha256 = await manifest.listed(WS, lambda ids: [one for one in ids if one in seen], ["gone again"])
 
     shown = sorted((seen - {"elsewhere"}), key=str.encode)
     assert count == len(shown)

@@ -315,9 +315,10 @@ def test_ids_are_remembered_through_every_growth():
     dice = random.Random(7)
     for _ in range(20_000):
         name, sweep = f"id-{dice.randrange(8_000)}", dice.randrange(1, 9)
-        assert ids.mark(name, sweep) == model.get(name, 0)
+        assert ids.mark([name], sweep) == [model.get(name, 0)]
         model[name] = sweep
     assert len(ids) == len(model)
+    assert ids.mark(["id-1", "twice", "twice"], 9) == [model["id-1"], 0, 9]
     assert all((f"id-{number}" in ids) == (f"id-{number}" in model) for number in range(9_000))
     assert None not in ids
 
@@ -327,16 +328,17 @@ def test_ids_are_told_apart_where_half_of_their_hash_is_shared(monkeypatch: pyte
     monkeypatch.setattr(listing_room, "hash", lambda text: 7 if text.startswith(salt) else hash(text), raising=False)
     ids = Ids()
     salt = ids._salt
-    assert [ids.mark(f"id-{number}", 1) for number in range(3_000)] == [0] * 3_000
-    assert all(ids.mark(f"id-{number}", 2) == 1 for number in range(0, 3_000, 100))
-    assert "another" not in ids
+    names = [f"id-{number}" for number in range(3_000)]
+    assert ids.mark(names, 1) == [0] * 3_000
+    assert ids.mark(names[::100], 2) == [1] * 30
+    assert ids.among(["another", *names[::500]]) == names[::500]
 
 
 def test_two_listings_do_not_share_their_hashes():
     """What hid an image in one, against all odds, does not do so in the next, though the process is the same."""
     ours, theirs = Ids(), Ids()
-    ours.mark("id", 1)
-    theirs.mark("id", 1)
+    ours.mark(["id"], 1)
+    theirs.mark(["id"], 1)
     assert ours._first != theirs._first
     assert ours._second != theirs._second
 
@@ -347,7 +349,7 @@ def test_remembering_an_id_takes_some_twenty_bytes():
     try:
         ids = Ids()
         for number in range(40_000):
-            ids.mark(f"5f0c7d1e-0000-4000-8000-{number:012d}", 1)
+            ids.mark([f"5f0c7d1e-0000-4000-8000-{number:012d}"], 1)
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -89,10 +89,14 @@ def test_an_image_that_was_read_does_not_hold_its_page():
 def test_a_row_that_is_nested_nearly_too_deep_is_one_images_failure():
     """Where the page was read there was room for it, and further down there is not: no bug, but a refusal."""
     nested = b'{"id": "i1", "zz": ' + b"[" * 800 + b"]" * 800 + b', "prompt": "a lake"}'
-    (image,) = wire.decode_page(body(nested), "ws").images
+    image, other = wire.decode_page(body(nested, row(id="i2")), "ws").images
 
-    def further_down(steps: int) -> str | None:
-        return further_down(steps - 1) if steps else image.prompt
+    def further_down(steps: int) -> tuple[str | None, str | None]:
+        if steps:
+            return further_down(steps - 1)
+        told = other.prompt
+        return told, image.prompt
 
     with pytest.raises(Refused, match="nested too deep"):
         further_down(300)
+    assert other.prompt == "a lake"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from syncer.cli.output import clean, data, out, plain, plural, say, size
+from syncer.cli.output import all_data, clean, data, out, plain, plural, say, size
 from syncer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,14 +52,16 @@ def list_(
     count = 0
     with reading(loaded) as reader:
         only = Filter(None, state, model, text, limit)
-        for row in reader.images(_in_workspace(only, reader, loaded, workspace)) if reader else ():
-            count += 1
-            if json:
-                data({"type": "image", **row})
-            elif out.is_terminal:
-                out.print(_line(row))
-            else:  # a line an image, with tabs, for a pipe
-                sys.stdout.write("\t".join(map(plain, _cells(row))) + "\n")
+        rows = reader.images(_in_workspace(only, reader, loaded, workspace)) if reader else iter(())
+        if json:
+            count = all_data({"type": "image", **row} for row in rows)
+        else:
+            for row in rows:
+                count += 1
+                if out.is_terminal:
+                    out.print(_line(row))
+                else:  # a line an image, with tabs, for a pipe
+                    sys.stdout.write("\t".join(map(plain, _cells(row))) + "\n")
     if json:
         data({"type": "summary", "command": "list", "images": count})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -32,13 +33,25 @@ def say(text: str = "") -> None:
     err.print(redact(text))
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 def data(line: dict[str, Any]) -> None:
     """Write one JSON line to stdout. A reader that has left does not end the work that is being told of."""
+    all_data([line])
+
+
+def all_data(lines: Iterable[dict[str, Any]]) -> int:
+    """Write JSON lines to stdout, as many at a time as it takes; returns how many. A reader that leaves ends it."""
+    count = 0
     try:
-        sys.stdout.write(json.dumps(redact.value(line), ensure_ascii=False, default=str) + "\n")
+        for line in lines:
+            sys.stdout.write(_to_json(redact.value(line)) + "\n")
+            count += 1
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return count
 
 
 def complain(error: SyncerError) -> None:
@@ -72,7 +85,10 @@ def clean(text: object) -> str:
 
 def plain(text: object, allowed: str = "") -> str:
     """Put a replacement in the place of control characters, so that text from outside stays on its line."""
-    return "".join(c if c.isprintable() or c in allowed else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in allowed else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def plural(count: int, noun: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -26,7 +27,7 @@ from syncer.errors import ArchiveUnwritable
 from syncer.manifest import schema
 from syncer.manifest.faults import translated
 from syncer.manifest.manifest import Manifest
-from syncer.manifest.rows import SELECT_REVISION
+from syncer.manifest.rows import AT_ONCE, SELECT_REVISION, times
 from syncer.model import Revision
 
 PAGE = 2000  # rows at a time
@@ -164,8 +165,13 @@ class Audit(Manifest):
     async def expect(self, files: Iterable[Expected]) -> None:
         """Add files that should be there; the first to tell of one counts."""
         rows = [(f.path, f.sha256, f.size, f.workspace_id, f.image_id, f.revision) for f in files]
-        sql = "insert or ignore into files values (?,?,?,?,?,?)"
-        await self._call(lambda: self._db.conn.executemany(sql, rows))
+
+        def work() -> None:
+            for some in (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)):
+                sql = times(len(some), "insert or ignore into files values (?,?,?,?,?,?)")
+                self._db.conn.execute(sql, [*chain.from_iterable(some)])
+
+        await self._call(work)
 
     async def expected(self, paths: Sequence[str]) -> dict[str, Expected]:
         """Return those of these paths that are among the files that should be there."""
@@ -194,10 +200,13 @@ class Audit(Manifest):
 
     # --- what is compared -------------------------------------------------------------------------------
 
-    async def doubt(self, workspace_id: str, image_id: str, revision: int) -> None:
-        """Leave a revision out of the comparison: its sidecar cannot be believed, so nothing speaks against a row."""
-        row = [workspace_id, image_id, revision]
-        await self._call(lambda: self._db.execute("insert or ignore into doubts values (?,?,?)", row))
+    async def doubt(self, revisions: Iterable[tuple[str, str, int]]) -> None:
+        """Leave revisions (workspace, image, number) out of the comparison.
+
+        Their sidecars cannot be believed, or were not looked at, so that nothing speaks against a row.
+        """
+        keys = list(revisions)
+        await self._call(lambda: self._db.conn.executemany("insert or ignore into doubts values (?,?,?)", keys))
 
     async def differences(self, name: str, *, trusted: bool) -> list[Difference]:
         """Compare row by row; where the journal is not `trusted`, only what the sidecars tell."""

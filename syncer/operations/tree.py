@@ -74,7 +74,8 @@ class Reader:
         self._clock = clock
         self._lock = threading.Lock()
         self._due = 0.0
-        self._block = BLOCK if rate is None else max(4096, min(BLOCK, rate // 8))
+        self._blocks = threading.local()
+        self._size = BLOCK if rate is None else max(4096, min(BLOCK, rate // 8))
         self.stop = threading.Event()
 
     def pace(self, count: int) -> None:
@@ -91,10 +92,17 @@ class Reader:
     def sha256(self, path: Path) -> tuple[str, int]:
         """Hash a file and count its bytes. Raises `OSError`, `Stopped`."""
         digest, size = hashlib.sha256(), 0
-        block = memoryview(bytearray(self._block))
+        block = self._own_block()
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(block):
                 self.pace(count)
                 digest.update(block[:count])
                 size += count
         return digest.hexdigest(), size
+
+    def _own_block(self) -> memoryview:
+        """Return the thread's memory to read into: to clear a new one for each file takes longer than a small file."""
+        block: memoryview | None = getattr(self._blocks, "own", None)
+        if block is None:
+            block = self._blocks.own = memoryview(bytearray(self._size))
+        return block

@@ -75,8 +75,8 @@ class Files:
             return []  # a stray
         if self._options.part(revision.workspace_id, revision.image_id):
             self._result.sidecars += 1
-        await self._audit.doubt(revision.workspace_id, revision.image_id, revision.number)
         ids = (revision.workspace_id, revision.image_id, revision.number)
+        await self._audit.doubt([ids])
         await self._audit.expect(
             [Expected(path, "", None, *ids), Expected(revision.path, revision.sha256, revision.size, *ids)]
         )

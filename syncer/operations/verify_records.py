@@ -88,6 +88,7 @@ class Records:
         while batch := await self._look.in_thread(take, lines, BATCH):
             changes: list[Change] = []
             files: list[Expected] = []
+            doubts: list[tuple[str, str, int]] = []
             for line, fact in batch:
                 self._result.lines += 1
                 if isinstance(fact, Break):
@@ -103,7 +104,7 @@ class Records:
                         files += _files(kept)
                         change = loaded
                         if loaded is None or isinstance(loaded, Finding):
-                            await self._audit.doubt(kept.workspace_id, kept.image_id, kept.revision)
+                            doubts.append((kept.workspace_id, kept.image_id, kept.revision))
                     case Made():
                         self._made, change = fact, None
                     case _:
@@ -120,11 +121,13 @@ class Records:
                         self._copy_met = True
                         if learning:  # else what is told since then is not in the audit
                             await self._audit.record(changes)
-                            changes = []
+                            await self._audit.doubt(doubts)
+                            changes, doubts = [], []
                             await self._compare_copy()
                     learning = learning and line.seal != seal
             await self._audit.expect(files)
             await self._audit.record(changes)
+            await self._audit.doubt(doubts)
             self._look.watch(Progress("journal", self._result.lines, None, self._result.bytes))
         self._result.sealed = open_end or not learning
         if behind and LIVE in self._audit.attached:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,11 @@ def test_reading_can_be_stopped(tmp_path: Path):
     reader.stop.set()
     with pytest.raises(Stopped):
         reader.sha256(tmp_path / "a")
+
+
+def test_a_file_is_hashed_alone_whatever_was_read_before_it(tmp_path: Path):
+    """The memory to read into is used again, and nothing of a longer file is left in a shorter one's hash."""
+    reader = Reader()
+    for name, data in (("long", b"x" * 5_000_000), ("short", b"y"), ("empty", b"")):
+        (tmp_path / name).write_bytes(data)
+        assert reader.sha256(tmp_path / name) == (sha256(data).hexdigest(), len(data))

@@ -23,7 +23,7 @@ from syncer.archive.layout import encode
 from syncer.cli.delivering import as_json
 from syncer.cli.exit_codes import MEANINGS
 from syncer.inbox import names
-from syncer.manifest import schema
+from syncer.manifest import migrations
 from syncer.model import UploadState, Workspace
 from syncer.operations import chronicle
 from syncer.operations.parcels import Delivered, Kind, Parcel
@@ -62,7 +62,7 @@ def test_every_exit_code_is_documented():
 def test_every_table_and_column_is_documented():
     """In the order in which the database has them; and nothing that is not there."""
     db = Database(memory=True)
-    schema.MIGRATIONS.apply(db)
+    migrations.MIGRATIONS.apply(db)
     there = {table.name: list(table.columns_dict) for table in db.tables if not table.name.startswith("_")}
     db.close()
 

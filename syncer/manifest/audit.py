@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from syncer.errors import ArchiveUnwritable
-from syncer.manifest import schema
+from syncer.manifest import migrations, schema
+from syncer.manifest.database import Database
 from syncer.manifest.faults import translated
 from syncer.manifest.manifest import Manifest
 from syncer.manifest.rows import AT_ONCE, SELECT_REVISION, times
@@ -102,7 +101,7 @@ class Audit(Manifest):
             with translated():
                 head = _head(path)
                 self._db.execute(f"attach database ? as {name}", [_address(path, self._stack)])
-                if misstated := schema.misstated(self._db, name):
+                if misstated := migrations.misstated(self._db, name):
                     return [misstated]
                 if head[WAYS] not in {b"\1\1", b"\2\2"}:
                     return ["its header names no way of writing it"]
@@ -167,9 +166,10 @@ class Audit(Manifest):
         rows = [(f.path, f.sha256, f.size, f.workspace_id, f.image_id, f.revision) for f in files]
 
         def work() -> None:
-            for some in (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)):
-                sql = times(len(some), "insert or ignore into files values (?,?,?,?,?,?)")
-                self._db.conn.execute(sql, [*chain.from_iterable(some)])
+            with self._db.atomic():
+                for some in (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)):
+                    sql = times(len(some), "insert or ignore into files values (?,?,?,?,?,?)")
+                    self._db.execute(sql, [*chain.from_iterable(some)])
 
         await self._call(work)
 
@@ -270,7 +270,7 @@ def refuse_newer(path: Path) -> None:
         return
     with ExitStack() as stack, suppress(sqlite3.Error):
         connection = stack.enter_context(closing(sqlite3.connect(_address(path, stack), uri=True)))
-        schema.misstated(Database(connection, execute_plugins=False))
+        migrations.misstated(Database(connection))
 
 
 def _named(columns: Iterable[str]) -> str:
@@ -281,8 +281,8 @@ def _named(columns: Iterable[str]) -> str:
 def _scratch(part: Callable[[str, str], bool]) -> Database:
     with translated():
         connection = sqlite3.connect("", uri=True)
-        db = Database(connection, execute_plugins=False)
-        schema.MIGRATIONS.apply(db)
+        db = Database(connection)
+        migrations.migrate(db)
         connection.text_factory = lambda text: text.decode("utf-8", "replace")  # a damaged one may be anything
         connection.create_function("part", 2, lambda *ids: part(*map(str, ids)), deterministic=True)
         db.execute(

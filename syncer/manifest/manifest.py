@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Self, TypeVar, assert_never
 
 import msgspec
-from sqlite_utils import Database
 
 from syncer.manifest import opening, rows, schema
 from syncer.manifest.copying import copy
+from syncer.manifest.database import Database
 from syncer.manifest.faults import translated
 from syncer.model import (
     Change,
@@ -52,6 +52,7 @@ T = TypeVar("T")
 
 IDS_AT_ONCE = 5000
 REPORT_COLUMNS = tuple(f.name for f in fields(Report) if f.name not in {"name", "why"})
+UPDATE_RUN = f"update runs set {', '.join(f'{name} = ?' for name in REPORT_COLUMNS)}, why = ? where id = ?"  # noqa: S608  our own columns
 
 _IDS = msgspec.json.Decoder(list[str])
 _TIMES = msgspec.json.Decoder(dict[str, str | None])
@@ -105,7 +106,7 @@ class Manifest:
 
     async def archive_id(self) -> str | None:
         """Return the id of the archive that this manifest belongs to; None for a new one."""
-        return await self._call(lambda: next((row["archive_id"] for row in self._db.table("archive").rows), None))
+        return (await self.bound()).get("archive_id")
 
     async def bind(self, archive_id: str, created: str, seal: str | None = None) -> None:
         """Remember which archive this manifest belongs to, and the journal's line after which its rows begin."""
@@ -114,7 +115,7 @@ class Manifest:
 
     async def bound(self) -> dict[str, str | None]:
         """Return `archive_id`, `created` and `seal`: the journal's line up to which all is written; {} if unbound."""
-        return await self._call(lambda: dict(next(iter(self._db.table("archive").rows), {})))
+        return await self._call(lambda: next(self._db.query("select * from archive"), {}))
 
     async def losses(self) -> list[Lost]:
         """Return what is told as lost for good."""
@@ -373,10 +374,10 @@ class Manifest:
 
     async def start_run(self, report: Report) -> int:
         """Note that a pass began; returns the row's id, for `end_run`."""
-        row = {"run": report.run, "workspace_id": report.workspace_id, "mode": report.mode, "started": report.started}
+        row = (report.run, report.workspace_id, report.mode, report.started)
 
         def work() -> int:
-            key = self._db.table("runs").insert(row).last_pk
+            key = self._db.execute(rows.INSERT_RUN, row).lastrowid
             assert isinstance(key, int)  # noqa: S101  an INTEGER PRIMARY KEY
             return key
 
@@ -385,5 +386,5 @@ class Manifest:
     async def end_run(self, row_id: int, report: Report) -> None:
         """Note what the pass came to."""
         counts = asdict(report)
-        row = {name: counts[name] for name in REPORT_COLUMNS} | {"why": "; ".join(report.why) or None}
-        await self._call(lambda: self._db.table("runs").update(row_id, row))
+        row = (*(counts[name] for name in REPORT_COLUMNS), "; ".join(report.why) or None, row_id)
+        await self._call(lambda: self._db.execute(UPDATE_RUN, row))

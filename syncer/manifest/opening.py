@@ -9,9 +9,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from syncer.manifest import schema
+from syncer.manifest.database import Database
 from syncer.manifest.faults import translated
 from syncer.manifest.reader import connect
 
@@ -24,7 +23,7 @@ def writing(path: Path) -> Database:
     with translated():
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rwc", uri=True, timeout=BUSY_SECONDS)
         try:
-            return _prepare(Database(connection, execute_plugins=False), path)
+            return _prepare(Database(connection), path)
         except BaseException:
             connection.close()
             raise
@@ -34,8 +33,8 @@ def dry(path: Path) -> Database:
     """Open for looking only: what is not there yet is an empty manifest in memory."""
     with translated():
         if not path.exists():
-            db = Database(sqlite3.connect(":memory:"), execute_plugins=False)
-            schema.MIGRATIONS.apply(db)
+            db = Database(sqlite3.connect(":memory:"))
+            _migrate(db)
             return db
         return connect(path)
 
@@ -46,11 +45,15 @@ def _prepare(db: Database, path: Path) -> Database:
         (verdict,) = db.execute("pragma quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(str(verdict))
-    db.enable_wal()
+    db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")  # a row outlives a power cut, as the files before it do
     db.execute("pragma foreign_keys = on")
     if version < schema.VERSION:
-        with db.atomic():  # the table of migrations and its index too, or a crash between them leaves half of it
-            schema.MIGRATIONS.apply(db)
-            db.conn.execute(f"pragma user_version = {schema.VERSION}")
+        _migrate(db)
     return db
+
+
+def _migrate(db: Database) -> None:
+    from syncer.manifest.migrations import migrate  # most manifests are of our version, and need no sqlite-utils
+
+    migrate(db)

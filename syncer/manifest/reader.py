@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
 from syncer.manifest import schema
+from syncer.manifest.database import Database
 from syncer.manifest.faults import translated
 from syncer.model import UploadState
 
@@ -89,13 +88,13 @@ class Reader:
 
     def losses(self) -> list[Row]:
         """Return what was damaged or missing and cannot be had again; none in a manifest of before there were any."""
-        if not self._db.table("losses").exists():
+        if not self._db.has("losses"):
             return []
         return list(self._db.query("select * from losses order by found_at, path"))
 
     def verifications(self) -> Verifications:
         """Return when all of the archive was last verified, and the last verification of all."""
-        if not self._db.table("verifications").exists():  # a manifest of before there were any
+        if not self._db.has("verifications"):  # a manifest of before there were any
             return Verifications(None, None)
         whole, last = (next(iter(self._db.query(sql)), None) for sql in (_ALL_VERIFIED, _LAST_VERIFIED))
         return Verifications(whole, last)
@@ -156,7 +155,7 @@ class Reader:
 
     def last_part(self, parts: int) -> int | None:
         """Return which of so many parts was verified last, hashing it; None if none was."""
-        if not self._db.table("verifications").exists():
+        if not self._db.has("verifications"):
             return None
         sql = "select part from verifications where parts = ? and not quick order by verified_at desc limit 1"
         return next((int(row["part"]) for row in self._db.query(sql, [parts])), None)
@@ -232,13 +231,13 @@ def connect(path: Path) -> Database:
     """
     uri = path.absolute().as_uri()
     if path.with_name(f"{path.name}-wal").exists():
-        db = Database(sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10), execute_plugins=False)
+        db = Database(sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10))
         try:
             db.execute("select 1 from sqlite_master").fetchone()
             return db
         except sqlite3.OperationalError:
             db.close()
-    return Database(sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True), execute_plugins=False)
+    return Database(sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True))
 
 
 def _folded(text: str | None) -> str:

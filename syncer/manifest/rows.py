@@ -40,6 +40,7 @@ INTRODUCE = (
     "insert into workspaces (workspace_id, name, folder, hole) values (?,?,?,0)"
     " on conflict (workspace_id) do update set name = coalesce(nullif(excluded.name, ''), name)"
 )
+INSERT_RUN = "insert into runs (run, workspace_id, mode, started) values (?,?,?,?)"
 INSERT_LOSS = (
     "insert or ignore into losses (workspace_id, image_id, revision, path, reason, found_at) values (?,?,?,?,?,?)"
 )

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 from support import back_up, rows, settings_of
 from verifying import events, recorded, verified
 
-from syncer.manifest import schema
+from syncer.manifest import migrations
 from syncer.operations.backup_pass import BackupPass
 from syncer.operations.passes import Pass
 from syncer.settings import Settings
@@ -181,8 +181,8 @@ def test_a_manifest_that_is_migrated_is_as_one_that_was_made_so(tmp_path: Path):
     made = []
     for step in ("m003_verifications", "m004_uploads", "m005_images_by_time", None):
         db = Database(memory=True)
-        schema.MIGRATIONS.apply(db, stop_before=step)
-        schema.MIGRATIONS.apply(db)
+        migrations.MIGRATIONS.apply(db, stop_before=step)
+        migrations.MIGRATIONS.apply(db)
         made.append(set(db.execute("select name, sql from sqlite_master").fetchall()))
         db.close()
     assert made[0] == made[1] == made[2] == made[3]

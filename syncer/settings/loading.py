@@ -11,15 +11,15 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, assert_never
 
 from syncer.errors import ConfigError
+from syncer.settings.reading import Complaint, Missing, Unfit, Unknown, read
 from syncer.settings.tables import (
     TABLES,
     WORKSPACE,
@@ -28,9 +28,6 @@ from syncer.settings.tables import (
     clashing_credentials,
     clashing_workspaces,
 )
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 COMMANDS = (
     *("demo", "simulate", "init", "check", "backup", "run", "status", "list", "search", "show", "verify", "rebuild"),
@@ -186,37 +183,26 @@ class _Draft:
 
     def settle(self, source: Path | None) -> Settings | None:
         """Judge the values and how they go together; None where that found problems."""
-        settings = None
         rows = () if self.workspaces is None else self.workspaces
-        try:
-            settings = _adapter().validate_python({**self.tables, "workspaces": rows, "source": source})
-        except ValidationError as error:
-            self.problems += [self._line(detail) for detail in error.errors(include_url=False)]
+        settings, complaints = read(Settings, {**self.tables, "workspaces": rows})
+        self.problems += [self._line(complaint) for complaint in complaints]
         self.problems += [*clashing_credentials(self.tables["service"]), *clashing_workspaces(rows, self.tables)]
-        return settings
+        return settings and replace(settings, source=source)
 
-    def _line(self, error: ErrorDetails) -> str:
-        """Put one complaint of pydantic into our words."""
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-        match error["type"]:
-            case "missing":
+    def _line(self, complaint: Complaint) -> str:
+        """Put one complaint into words."""
+        match complaint:
+            case Missing(path):
                 return f"{path}: missing"
-            case "unexpected_keyword_argument":
+            case Unknown(path):
                 return _unknown(path)
-            case "tuple_type":
-                want = "want [[workspaces]], a list of tables" if path == "workspaces" else "want a list"
-            case "dataclass_type":
-                want = "want a table"
-            case _:  # the readers of `values`
-                want = str(error["ctx"]["error"])
-        shown = "" if path.startswith(("service.", "notify.")) else f", got {_kind(error['input'])}"
-        origin = self.origins.get(path.partition("[")[0])
-        return f"{path}: {want}{shown}" + (f" (from {origin})" if origin else "")
-
-
-@cache
-def _adapter() -> TypeAdapter[Settings]:
-    return TypeAdapter(Settings)
+            case Unfit(path, want, value):
+                want = "want [[workspaces]], a list of tables" if path == "workspaces" else want
+                shown = "" if path.startswith(("service.", "notify.")) else f", got {_kind(value)}"
+                origin = self.origins.get(path.partition("[")[0])
+                return f"{path}: {want}{shown}" + (f" (from {origin})" if origin else "")
+            case _:
+                assert_never(complaint)
 
 
 @cache

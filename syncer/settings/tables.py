@@ -1,6 +1,6 @@
 """Say what can be set: one frozen dataclass per table with its defaults, and what must agree between them.
 
-The annotations name the reader of `values` that pydantic calls for each value. Built directly, as tests do, a table
+The annotations name the reader of `values` that `reading` calls for each value. Built directly, as tests do, a table
 takes its values as they are.
 """
 
@@ -12,37 +12,32 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ConfigDict, PlainValidator, with_config
-
 from syncer.settings import values
 from syncer.settings.secrets import Secret, secret, secret_address
 from syncer.settings.values import FULL, LISTEN, QUICK
 
-_After = Annotated[str, PlainValidator(values.one_of("move", "keep", "delete"))]
-_Address = Annotated[str, PlainValidator(values.api_address)]
-_Command = Annotated[str, PlainValidator(values.command)]
-_Count = Annotated[int, PlainValidator(values.whole(0))]
-_Delay = Annotated[float, PlainValidator(values.delay)]
-_Flag = Annotated[bool, PlainValidator(values.flag)]
-_Listen = Annotated[tuple[str, int], PlainValidator(values.listen)]
-_Location = Annotated[Path, PlainValidator(values.location)]
-_Number = Annotated[float, PlainValidator(values.number)]
-_Origin = Annotated[str, PlainValidator(values.origin)]
-_Percent = Annotated[float, PlainValidator(values.percent)]
-_Positive = Annotated[int, PlainValidator(values.whole(1))]
-_Schedule = Annotated[str, PlainValidator(values.schedule)]
-_Seconds = Annotated[float, PlainValidator(values.seconds)]
-_Secret = Annotated[Secret, PlainValidator(secret)]
-_SecretAddress = Annotated[Secret, PlainValidator(secret_address)]
-_Size = Annotated[int, PlainValidator(values.size)]
-_Socket = Annotated[Path, PlainValidator(values.socket)]
-_SomeSize = Annotated[int, PlainValidator(values.some_size)]
-_Text = Annotated[str, PlainValidator(values.text)]
-
-_strict = with_config(ConfigDict(extra="forbid", hide_input_in_errors=True))
+_After = Annotated[str, values.one_of("move", "keep", "delete")]
+_Address = Annotated[str, values.api_address]
+_Command = Annotated[str, values.command]
+_Count = Annotated[int, values.whole(0)]
+_Delay = Annotated[float, values.delay]
+_Flag = Annotated[bool, values.flag]
+_Listen = Annotated[tuple[str, int], values.listen]
+_Location = Annotated[Path, values.location]
+_Number = Annotated[float, values.number]
+_Origin = Annotated[str, values.origin]
+_Percent = Annotated[float, values.percent]
+_Positive = Annotated[int, values.whole(1)]
+_Schedule = Annotated[str, values.schedule]
+_Seconds = Annotated[float, values.seconds]
+_Secret = Annotated[Secret, secret]
+_SecretAddress = Annotated[Secret, secret_address]
+_Size = Annotated[int, values.size]
+_Socket = Annotated[Path, values.socket]
+_SomeSize = Annotated[int, values.some_size]
+_Text = Annotated[str, values.text]
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """Where the service is, and where its credentials are kept."""
@@ -58,7 +53,6 @@ class ServiceSettings:
     ca_file: _Location | None = None
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class ArchiveSettings:
     path: _Location
@@ -66,7 +60,6 @@ class ArchiveSettings:
     sidecars: _Flag = True
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
     """How much at once, how large, how long; 0 lifts `downloads_per_workspace` and `requests_per_second`."""
@@ -82,7 +75,6 @@ class LimitSettings:
     stall_seconds: _Seconds = 60
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class SafetySettings:
     """The deletion brake: more than both."""
@@ -91,7 +83,6 @@ class SafetySettings:
     max_gone_percent: _Percent = 5
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
     """When `syncer run` does what.
@@ -107,7 +98,6 @@ class ScheduleSettings:
     verify_parts: _Positive = 30
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:
     """Where `syncer run` answers: HTTP at host and port (None: nowhere), and a Unix socket (None: its usual place)."""
@@ -116,7 +106,6 @@ class DaemonSettings:
     socket: _Socket | None = None
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class NotifySettings:
     """Who is told how `syncer run` fares; the addresses are secrets, since whoever knows one can use it."""
@@ -126,7 +115,6 @@ class NotifySettings:
     command: _Command | None = None
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class WorkspaceSchedule:
     """Schedules of one workspace's own; None is what `[schedule]` says."""
@@ -135,7 +123,6 @@ class WorkspaceSchedule:
     full: _Schedule | None = None
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class WorkspaceSettings:
     """One workspace; the id `*` stands for every one that the credentials can reach and that has no entry.
@@ -152,7 +139,6 @@ class WorkspaceSettings:
     watch_after: _After = "move"
 
 
-@_strict
 @dataclass(frozen=True, slots=True)
 class Settings:
     archive: ArchiveSettings

@@ -18,20 +18,18 @@ from syncer import settings as configuration
 from syncer.archive import lock
 from syncer.archive.disk import translated
 from syncer.archive.journal import GENESIS, Journal
-from syncer.archive.layout import JOURNAL, MARKER, STAGING, stamp
+from syncer.archive.layout import JOURNAL, MANIFEST, MARKER, STAGING, stamp
 from syncer.archive.store import Archive
 from syncer.errors import SafetyStop, SyncerError
-from syncer.log import redact
 from syncer.manifest.manifest import Manifest
 from syncer.operations import recording
 from syncer.operations.replay import catch_up
 from syncer.operations.rooms import Looking, Rooms, utc_now
 from syncer.operations.verification import Options, Verification
+from syncer.redaction import redact
 from syncer.service import auth
 from syncer.service.client import Connection, ImageService
 from syncer.settings import ClientCredentials, Settings
-
-MANIFEST = "manifest.db"
 
 
 @asynccontextmanager
@@ -164,16 +162,6 @@ def looked_after(settings: Settings, socket: Path, *, only_uploads: bool = False
             for name in names:
                 stack.enter_context(lock.held(staging / name, command="watch" if only_uploads else "run", **facts))
         yield
-
-
-def daemon_of(settings: Settings) -> dict[str, object] | None:
-    """Tell the `pid`, `host` and `socket` of the daemon that looks after the archive; None if none does."""
-    return lock.holder(settings.archive.path / STAGING / lock.DAEMON)
-
-
-def watcher_of(settings: Settings) -> dict[str, object] | None:
-    """Tell the same of the process that watches for what is to be uploaded, which may be that daemon."""
-    return lock.holder(settings.archive.path / STAGING / lock.WATCHER)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from support import CANARY, configure, settings_of
 
-from syncer.log import Redactor, redact
+from syncer.redaction import Redactor, redact
 from syncer.settings import Settings
 from syncer.simulator.server import Options, Simulator
 

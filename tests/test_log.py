@@ -17,16 +17,15 @@ from hypothesis import strategies as st
 from logs import logging_as_before
 
 from syncer import log
-from syncer.log import BLANK, Redactor
+from syncer.redaction import BLANK, Redactor, redact
 
 SECRET = "s3cr3t-of-the-test-0b9f"
 IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB"
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test's secret stays known to the process."""
-    monkeypatch.setattr(log, "redact", Redactor())
+def _as_before() -> Iterator[None]:
+    """Each test configures the log anew."""
     with logging_as_before():
         yield
 
@@ -187,7 +186,7 @@ def test_numbers_stay_numbers():
 
 def test_no_event_shows_a_secret(printed: Callable[[], str]):
     """Neither in its facts, nor nested inside them, nor in what was bound before."""
-    log.redact.learn(SECRET)
+    redact.learn(SECRET)
     with structlog.contextvars.bound_contextvars(run=f"run-{SECRET}"):
         structlog.get_logger().bind(bound=SECRET).warning(
             "image.failed", nested={"headers": [("Authorization", f"Bearer {SECRET}")]}, other=Exception(SECRET)
@@ -201,7 +200,7 @@ def test_no_event_shows_a_secret(printed: Callable[[], str]):
 
 def test_a_librarys_records_take_the_same_way(printed: Callable[[], str]):
     """Their arguments are theirs to format, and ours to redact."""
-    log.redact.learn(SECRET)
+    redact.learn(SECRET)
 
     logging.getLogger("some.package").warning("answered %s to %r", 401, {"Authorization": f"Bearer {SECRET}"})
 
@@ -213,7 +212,7 @@ def test_a_librarys_records_take_the_same_way(printed: Callable[[], str]):
 @pytest.mark.parametrize("ours", [True, False], ids=["ours", "a library's"])
 def test_a_traceback_shows_no_secret_and_no_locals(printed: Callable[[], str], ours: bool):
     """The error's own words are redacted, its causes' too, and what the frames hold is not shown at all."""
-    log.redact.learn(SECRET)
+    redact.learn(SECRET)
     in_the_frame = f"not known to anybody: {id(printed)}"
     try:
         try:
@@ -244,7 +243,7 @@ def only_ours() -> None:
 def test_a_line_that_cannot_be_made_shows_no_arguments(printed: Callable[[], str]):
     """The standard library would print them, unredacted; we say whose line it was."""
     only_ours()
-    log.redact.learn(SECRET)
+    redact.learn(SECRET)
 
     logging.getLogger("some.package").warning("%d images", SECRET)
 
@@ -262,7 +261,7 @@ def test_a_stderr_that_cannot_be_written_shows_no_arguments(
     """Whatever is the matter with it, the record's arguments are not shown instead, and nobody is disturbed."""
     log.configure(journal=tmp_path / "nowhere" if journald else None)
     only_ours()
-    log.redact.learn(SECRET)
+    redact.learn(SECRET)
     written = io.BytesIO()
     ascii_only = io.TextIOWrapper(written, encoding="ascii")
     monkeypatch.setattr(sys, "stderr", ascii_only)
@@ -335,7 +334,7 @@ def test_characters_no_terminal_should_get_are_escaped_in_json(capsys: pytest.Ca
 
 def test_of_tokens_only_the_latest_are_remembered():
     """They are renewed for years; what the configuration holds is never forgotten."""
-    redactor = log.Redactor()
+    redactor = Redactor()
     redactor.learn("the-client-secret")
     for number in range(1000):
         redactor.learn(f"token-{number:04}", passing=True)

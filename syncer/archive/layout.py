@@ -15,6 +15,7 @@ from functools import lru_cache
 from syncer.model import moment
 
 MARKER = "syncer-archive.json"
+MANIFEST = "manifest.db"
 STAGING = ".staging"
 JOURNAL = "journal"
 EVIDENCE = ".evidence"  # what was damaged and has been replaced

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
+from syncer.archive.layout import STAGING
 from syncer.errors import AlreadyRunning
 
 WRITER = "lock"
@@ -121,6 +122,16 @@ def at_home(staging: Path) -> bool:
 def _place(staging: Path) -> str:
     """Name the folder on its file system: by the number of that, since a device's may be another after each start."""
     return f"{os.statvfs(staging).f_fsid:x}:{staging.stat().st_ino}\n"
+
+
+def daemon_of(root: Path) -> dict[str, object] | None:
+    """Tell the `pid`, `host` and `socket` of the daemon that looks after an archive; None if none does."""
+    return holder(root / STAGING / DAEMON)
+
+
+def watcher_of(root: Path) -> dict[str, object] | None:
+    """Tell the same of the process that watches for what is to be uploaded, which may be that daemon."""
+    return holder(root / STAGING / WATCHER)
 
 
 def holder(path: Path) -> dict[str, object] | None:

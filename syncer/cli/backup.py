@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, interactive, plural, say, size
 from syncer.errors import AlreadyRunning, ConfigError, SyncerError
-from syncer.log import redact
+from syncer.redaction import redact
 
 if TYPE_CHECKING:
     from syncer.model import Report
@@ -59,10 +59,10 @@ def backup_(
 
 def _leave_to_daemon(settings: Settings, workspaces: tuple[str, ...], *, quick: bool, accept_deletions: bool) -> None:
     """Raise `AlreadyRunning` where a daemon looks after the archive, and say how to have it do this."""
-    from syncer.app import daemon_of
+    from syncer.archive.lock import daemon_of
     from syncer.cli.invocation import current
 
-    if (daemon := daemon_of(settings)) is not None:
+    if (daemon := daemon_of(settings.archive.path)) is not None:
         config = current.get().config
         words = ["syncer", "trigger", "--wait", *workspaces, *(["--quick"] if quick else [])]
         words += ["--accept-deletions"] if accept_deletions else []

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, out
 from syncer.errors import ConfigError
-from syncer.log import redact
+from syncer.redaction import redact
 
 if TYPE_CHECKING:
     from syncer.operations.check import Check

@@ -17,7 +17,6 @@ from rich.table import Column
 
 from syncer.cli.output import clean, complain, data, err, interactive, say, size
 from syncer.cli.unsettled import to_settle, unsettled
-from syncer.log import redact
 from syncer.model import Upload, UploadState, Workspace
 from syncer.operations.parcels import (
     Delivered,
@@ -29,6 +28,7 @@ from syncer.operations.parcels import (
     UploadSending,
     UploadWatch,
 )
+from syncer.redaction import redact
 
 if TYPE_CHECKING:
     from syncer.errors import SyncerError

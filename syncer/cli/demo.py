@@ -175,7 +175,7 @@ def _command() -> str:
 
 
 def _example(settings: Settings) -> str:
-    from syncer.app import MANIFEST
+    from syncer.archive.layout import MANIFEST
     from syncer.manifest.reader import Filter, Reader
 
     with Reader.open(settings.archive.path / MANIFEST) as reader:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from syncer import log
 from syncer.cli.output import clean, err, say
 from syncer.errors import ConfigError
 
@@ -56,6 +55,8 @@ def configure_log(default: str = "info") -> None:
 
     Where stderr is journald's stream, it is journald that gets them, as JSON and with fields of its own.
     """
+    from syncer import log
+
     level = current.get().log_level or os.environ.get("SYNCER_LOG_LEVEL") or default
     if level.lower() not in {"debug", "info", "warning", "error"}:
         raise ConfigError(f"no log level {level!r}", hint="one of: debug, info, warning, error")

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 @contextmanager
 def reading(settings: Settings) -> Iterator[Reader | None]:
     """Open the manifest; None where no backup has been made yet. Raises `SafetyStop` where the marker is missing."""
-    from syncer.app import MANIFEST
-    from syncer.archive.layout import MARKER
+    from syncer.archive.layout import MANIFEST, MARKER
     from syncer.manifest.reader import Reader
 
     root = settings.archive.path

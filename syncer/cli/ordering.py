@@ -50,10 +50,10 @@ def sockets(settings: Settings) -> tuple[Path, ...]:
 
     That is where it would from here, or as the service that docs/systemd.md sets up.
     """
-    from syncer.app import daemon_of, watcher_of
+    from syncer.archive.lock import daemon_of, watcher_of
     from syncer.daemon.control import address
 
-    told = daemon_of(settings) or watcher_of(settings) or {}
+    told = daemon_of(settings.archive.path) or watcher_of(settings.archive.path) or {}
     here = address(settings.daemon.socket, settings.archive.path, os.environ)
     itself = (Path(str(told["socket"])),) if told.get("socket") else ()
     return (*itself, here, SERVICE)

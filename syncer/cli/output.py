@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from syncer.errors import ConfigError, SyncerError
-from syncer.log import redact
+from syncer.redaction import redact
 
 BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 

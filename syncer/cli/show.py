@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from syncer.cli.output import clean, data, out, size
 from syncer.errors import ConfigError, NotFound
-from syncer.log import redact
 from syncer.model import UploadState
+from syncer.redaction import redact
 
 if TYPE_CHECKING:
     from syncer.manifest.reader import Row

@@ -19,7 +19,7 @@ from cyclopts import Parameter
 from syncer.cli.output import clean, data, out, plural, say, size
 from syncer.cli.unsettled import counted, unsettled
 from syncer.errors import ConfigError, SyncerError
-from syncer.log import redact
+from syncer.redaction import redact
 
 if TYPE_CHECKING:
     from syncer.manifest.reader import Reader, Row, Verifications
@@ -107,9 +107,9 @@ def status_(
 
 def _daemon(settings: Settings) -> dict[str, Any] | None:
     """Ask the daemon that looks after the archive, or only uploads, how it stands; None if there is none."""
-    from syncer.app import daemon_of, watcher_of
+    from syncer.archive.lock import daemon_of, watcher_of
 
-    known = daemon_of(settings) or watcher_of(settings)
+    known = daemon_of(settings.archive.path) or watcher_of(settings.archive.path)
     if known is None and settings.archive.path.exists():
         return None  # else the disk is away, and its lock with it
     known = known or {}

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from syncer.cli.output import clean, plural, size
-from syncer.log import redact
 from syncer.model import UploadState
+from syncer.redaction import redact
 
 if TYPE_CHECKING:
     from syncer.manifest.reader import Row

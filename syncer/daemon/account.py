@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from syncer import __version__
-from syncer.app import MANIFEST
+from syncer.archive.layout import MANIFEST
 from syncer.daemon.schedule import Job, Work, longest_gap
 from syncer.daemon.snapshot import (
     Expected,

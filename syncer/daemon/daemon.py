@@ -33,13 +33,13 @@ from syncer.daemon.verdicts import Verdicts
 from syncer.daemon.work import Worker
 from syncer.daemon.world import World
 from syncer.errors import ConfigError, SyncerError
-from syncer.log import redact
 from syncer.model import Finding, Report
 from syncer.operations.events import Event, PassBegan, PictureReceived
 from syncer.operations.loglines import FindingLines, LogLines
 from syncer.operations.parcels import Uploads
 from syncer.operations.passes import Mode
 from syncer.operations.verification import Progress
+from syncer.redaction import redact
 from syncer.settings import Settings
 
 log = structlog.get_logger()

@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from syncer.daemon.metrics import exposition
 from syncer.daemon.snapshot import Snapshot, WorkspaceState
 from syncer.errors import ConfigError, SyncerError
-from syncer.log import redact
+from syncer.redaction import redact
 
 FRESH = 1.0  # seconds for which a snapshot serves all who ask
 PATIENCE = 5.0  # seconds for a snapshot: an archive's disk may hang

@@ -25,7 +25,7 @@ import structlog
 
 from syncer.daemon.snapshot import Cause, WorkspaceState
 from syncer.errors import SyncerError, Unavailable
-from syncer.log import redact
+from syncer.redaction import redact
 from syncer.service.notices import Notices
 from syncer.settings import NotifySettings
 

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from syncer.log import redact
+from syncer.redaction import redact
 
 STATUS_LENGTH = 500  # characters: a manager drops a datagram of more than 4,096 bytes, whatever else it says
 _KEPT = 8  # announcements: far more than a life has between two chances to send them

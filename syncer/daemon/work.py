@@ -16,7 +16,6 @@ from syncer import app
 from syncer.daemon import deliveries
 from syncer.daemon.ends import BUG, DAMAGE, INCOMPLETE, UNAVAILABLE, End, Ended
 from syncer.errors import SafetyStop, SyncerError, Unauthorized, Unavailable, UnexpectedAnswer
-from syncer.log import redact
 from syncer.model import Finding, Report
 from syncer.operations.backup import Backup, backup, chosen
 from syncer.operations.events import Watch
@@ -27,6 +26,7 @@ from syncer.operations.rooms import utc_now
 from syncer.operations.upload import upload
 from syncer.operations.verification import Options, Part, Progress, Verification
 from syncer.operations.verify import verify
+from syncer.redaction import redact
 from syncer.service.client import ImageService
 from syncer.settings import Settings
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from structlog.contextvars import bound_contextvars
 
 from syncer.archive.journal import GENESIS
-from syncer.archive.layout import MARKER, workspace_folder
+from syncer.archive.layout import MANIFEST, MARKER, workspace_folder
 from syncer.errors import ConfigError, Refused, SafetyStop, SyncerError, Unavailable, UnexpectedAnswer
 from syncer.model import Introduced, Report, Workspace
 from syncer.operations.backup_pass import BackupPass
@@ -22,7 +22,6 @@ from syncer.operations.events import Watch
 from syncer.operations.ledger import Ledger
 from syncer.operations.passes import Options, Pass
 from syncer.operations.rooms import Looking, Rooms
-from syncer.operations.tree import MANIFEST
 
 COUNTS = (
     "listed",

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from syncer.archive.layout import MARKER, STAGING
+from syncer.archive.layout import MANIFEST, MARKER, STAGING
 from syncer.errors import (
     ArchiveUnwritable,
     ConfigError,
@@ -85,7 +85,7 @@ def _folder(settings: Settings) -> Check:
         return Check("archive", f"{root} cannot be written: {error.strerror}", ArchiveUnwritable.exit_code, hint)
     if not root.exists():
         return Check("archive", f"{root} will be made by the first backup")
-    marked, known = (root / MARKER).exists(), (root / "manifest.db").exists()
+    marked, known = (root / MARKER).exists(), (root / MANIFEST).exists()
     if known and not marked:
         hint = "is the right disk mounted? If so, put syncer-archive.json back from a backup"
         return Check("archive", f"{root} has lost its marker", SafetyStop.exit_code, hint)

@@ -8,9 +8,9 @@ from structlog.contextvars import bind_contextvars
 
 from syncer.archive.commit import Staged
 from syncer.errors import Damaged, NotFound, SyncerError
-from syncer.log import redact
 from syncer.model import Failed, Fetch, Image, Outcome, Reason, Stored, Vanished
 from syncer.operations.rooms import Rooms
+from syncer.redaction import redact
 from syncer.service.wire import decode_image
 
 CONSISTENT_TRIES = 3

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from syncer.errors import NotFound, Refused, SafetyStop, SyncerError
-from syncer.log import redact
 from syncer.model import (
     Failed,
     Fetch,
@@ -40,6 +39,7 @@ from syncer.operations.events import (
 from syncer.operations.pool import Pool
 from syncer.operations.reading import read_page
 from syncer.operations.rooms import Looking
+from syncer.redaction import redact
 from syncer.service.listing import Listing, Unproven, Whole
 
 LISTED_BUT_UNKNOWN = "the service lists it, and answers 404 for its content and for its id"

@@ -56,7 +56,7 @@ async def rebuild(archive: Archive, journal_: Journal, run: str, watch: Watch, r
             hint="is the disk mounted? If it is the right folder, put syncer-archive.json back from a backup",
             archive=root,
         )
-    fresh, old = root / tree.FRESH, root / tree.MANIFEST
+    fresh, old = root / tree.FRESH, root / layout.MANIFEST
     with translated(root):
         for known in (old, root / tree.COPY):
             await in_thread(refuse_newer, known)
@@ -80,7 +80,7 @@ async def rebuild(archive: Archive, journal_: Journal, run: str, watch: Watch, r
 
 def swap(root: Path, run: str) -> str | None:
     """Put the new manifest in the old one's place in one step, and the old one with its log among the evidence."""
-    fresh, old = root / tree.FRESH, root / tree.MANIFEST
+    fresh, old = root / tree.FRESH, root / layout.MANIFEST
     evidence = root / layout.EVIDENCE / run
     with translated(root):
         fsync(fresh)
@@ -159,7 +159,7 @@ class _Replay:
                     if fact.sidecar_sha256 is None:
                         raise SafetyStop(
                             "this archive keeps no sidecars, so its manifest cannot be made from them",
-                            hint=f"put {tree.MANIFEST} back from {tree.COPY} or from a backup",
+                            hint=f"put {layout.MANIFEST} back from {tree.COPY} or from a backup",
                             image=fact.image_id,
                         )
                     yield line, fact, load(self._root, fact)

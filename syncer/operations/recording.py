@@ -21,7 +21,6 @@ from syncer.errors import SyncerError
 from syncer.manifest.manifest import Manifest
 from syncer.manifest.reader import Reader
 from syncer.model import Harm, Verified
-from syncer.operations import tree
 from syncer.operations.chronicle import tell
 from syncer.operations.replay import catch_up
 from syncer.operations.verification import Options, Verification
@@ -88,7 +87,7 @@ async def write_down(archive: Archive, journal: Journal, told: Verified, result:
     before = journal.seal
     tell(journal, told, lambda _: None)
     await journal.flush()
-    path = archive.root / tree.MANIFEST
+    path = archive.root / layout.MANIFEST
     if result.found.keys() & DOUBTED or not path.exists():
         return
     with suppress(SyncerError):

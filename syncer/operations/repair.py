@@ -18,7 +18,6 @@ from syncer.archive.disk import in_thread
 from syncer.archive.journal import JournalLine
 from syncer.archive.sidecar import render
 from syncer.errors import Damaged, NotFound, SyncerError
-from syncer.log import redact
 from syncer.model import Finding, Harm, Image, Lost, Repaired, Revision
 from syncer.operations.chronicle import Kept, digest
 from syncer.operations.ledger import Ledger
@@ -27,6 +26,7 @@ from syncer.operations.rooms import Rooms
 from syncer.operations.verification import Options, Progress, Verification
 from syncer.operations.verification import Watch as Look
 from syncer.operations.verify import look
+from syncer.redaction import redact
 
 SURE = 2  # so often has the service to say no, or to send another picture, before one is given up
 MENDABLE = frozenset({Harm.CORRUPT, Harm.MISSING, Harm.UNREADABLE, Harm.SIDECAR})

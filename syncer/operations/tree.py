@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncer.archive.journal import is_journal
-from syncer.archive.layout import EVIDENCE, JOURNAL, MARKER, STAGING
+from syncer.archive.layout import EVIDENCE, JOURNAL, MANIFEST, MARKER, STAGING
 
-MANIFEST = "manifest.db"
 COPY = "manifest.db.backup"  # of the manifest, as it was after the last run that changed it
 FRESH = "manifest.db.new"  # a rebuilt one, until it takes the manifest's place
 

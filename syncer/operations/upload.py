@@ -20,7 +20,6 @@ from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from syncer.archive.layout import workspace_folder
 from syncer.errors import ConfigError, NotFound, Refused, SyncerError
-from syncer.log import redact
 from syncer.model import Upload, UploadState, Workspace, moment
 from syncer.operations.backup import introduced
 from syncer.operations.ledger import Ledger
@@ -42,6 +41,7 @@ from syncer.operations.upload_search import (
     known_to_reencode,
     since,
 )
+from syncer.redaction import redact
 
 OPEN = frozenset(state for state in UploadState if state.open)
 LONG = timedelta(days=1)  # after which a person knows more of an upload that is still being looked for than we do

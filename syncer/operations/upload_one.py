@@ -21,7 +21,6 @@ from syncer.archive.budget import Budget
 from syncer.archive.pictures import HEAD, complete, is_text, sniff
 from syncer.errors import NotFound, QuotaReached, Refused, SyncerError, Unauthorized, Unavailable, Unsettled
 from syncer.inbox.drop import EMPTY, TOO_LARGE, read
-from syncer.log import redact
 from syncer.model import Upload, UploadState, moment
 from syncer.operations.ledger import Ledger
 from syncer.operations.likeness import Look, look
@@ -30,6 +29,7 @@ from syncer.operations.rooms import Looking, Rooms
 from syncer.operations.upload_address import source_of
 from syncer.operations.upload_proof import WITHOUT_FILE, Prover
 from syncer.operations.upload_search import LATE, SOON, intended
+from syncer.redaction import redact
 from syncer.service.upload import Inline, Remote, Source
 
 ACCEPTED = "the service took the upload, and its answer is lost"  # the reason of what must not be taken for absent

@@ -16,12 +16,12 @@ from typing import assert_never
 import structlog
 
 from syncer.errors import NotFound, SyncerError
-from syncer.log import redact
 from syncer.model import Image, Upload, UploadState, moment
 from syncer.operations.likeness import Look, alike
 from syncer.operations.reading import read_page
 from syncer.operations.rooms import Looking
 from syncer.operations.upload_proof import WITHOUT_FILE, Prover
+from syncer.redaction import redact
 from syncer.service.listing import Listing, Whole
 
 PAUSES = (0.0, 2.0, 3.0, 5.0, 10.0, 20.0, 20.0)  # seconds before each look

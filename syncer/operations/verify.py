@@ -17,7 +17,6 @@ from syncer.archive.disk import translated
 from syncer.archive.lock import WRITER, shared, waiting
 from syncer.errors import SafetyStop
 from syncer.manifest.audit import Audit
-from syncer.operations import tree
 from syncer.operations.inspection import Inspection
 from syncer.operations.verification import Options, Verification, Watch
 from syncer.operations.verify_files import Files
@@ -31,7 +30,7 @@ async def verify(root: Path, options: Options, watch: Watch, result: Verificatio
     not look into.
     """
     with translated(root):
-        there = any((root / name).exists() for name in (layout.MARKER, tree.MANIFEST, layout.JOURNAL))
+        there = any((root / name).exists() for name in (layout.MARKER, layout.MANIFEST, layout.JOURNAL))
     if not there:
         raise SafetyStop("there is no archive here", hint="is the disk mounted?", archive=root)
     with ExitStack() as stack:

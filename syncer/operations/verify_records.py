@@ -54,21 +54,21 @@ class Records:
         if self._options.quick:
             return
         if LIVE in self._audit.attached:
-            await self._at_rows(LIVE, tree.MANIFEST, trusted=self._trusted)
+            await self._at_rows(LIVE, layout.MANIFEST, trusted=self._trusted)
         if COPY in self._audit.attached and self._trusted and not self._copy_met:
             self._look.find(Harm.MANIFEST, tree.COPY, "it was made after a line that the journal does not hold")
 
     async def _at_manifest(self) -> None:
-        path = self._root / tree.MANIFEST
+        path = self._root / layout.MANIFEST
         if not path.exists():
-            self._look.find(Harm.MISSING, tree.MANIFEST, "make it anew with `syncer rebuild`")
+            self._look.find(Harm.MISSING, layout.MANIFEST, "make it anew with `syncer rebuild`")
             return
         problems = await self._audit.attach(path, LIVE)
         for problem in problems:
-            self._look.find(Harm.MANIFEST, tree.MANIFEST, problem)
+            self._look.find(Harm.MANIFEST, layout.MANIFEST, problem)
         if not problems and LIVE not in self._audit.attached:
             self._look.find(
-                Harm.BEHIND, tree.MANIFEST, "an earlier version of syncer made it; the next backup brings it up"
+                Harm.BEHIND, layout.MANIFEST, "an earlier version of syncer made it; the next backup brings it up"
             )
         self._bound = await self._audit.bound_to(LIVE)
 
@@ -132,7 +132,9 @@ class Records:
         self._result.sealed = open_end or not learning
         if behind and LIVE in self._audit.attached:
             self._look.find(
-                Harm.BEHIND, tree.MANIFEST, f"the journal tells of {behind} changes more; the next backup takes them up"
+                Harm.BEHIND,
+                layout.MANIFEST,
+                f"the journal tells of {behind} changes more; the next backup takes them up",
             )
         await self._bind()
 
@@ -197,12 +199,12 @@ class Records:
             return True
         untold = await self._audit.untold()
         if intact and untold:
-            detail = f"its end is missing, or {tree.MANIFEST} is of another journal: it knows {untold} revisions more"
+            detail = f"its end is missing, or {layout.MANIFEST} is of another journal: it knows {untold} revisions more"
             self._look.find(Harm.CHAIN, layout.JOURNAL, detail)
         elif intact:
             lacking = f"it was written after a line that {layout.JOURNAL}/ lacks"
             detail = f"{lacking}: the journal's end is missing, or the manifest is of another journal"
-            self._look.find(Harm.MANIFEST, tree.MANIFEST, detail)
+            self._look.find(Harm.MANIFEST, layout.MANIFEST, detail)
         return False
 
     async def _at_rows(self, name: str, path: str, *, trusted: bool) -> None:

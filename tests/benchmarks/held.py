@@ -20,7 +20,6 @@ from syncer.manifest.manifest import Manifest
 from syncer.model import Change, Image, Introduced, Reason, Revision, Stored
 from syncer.operations.chronicle import Made, digest, tell, tell_made
 from syncer.operations.copying import keep_copy
-from syncer.operations.tree import MANIFEST
 from syncer.service.wire import decode_page
 
 RUN = "20261101-000000-bench"
@@ -35,7 +34,7 @@ async def hold(root: Path, pages: Path) -> int:
     async with (
         Archive.open(root, reserve=0, image_bytes=1 << 28) as archive,
         Journal.open(root, RUN) as journal,
-        Manifest.open(root / MANIFEST) as manifest,
+        Manifest.open(root / layout.MANIFEST) as manifest,
     ):
         archive_id = archive.create_marker()
         tell_made(journal, Made(archive_id, MADE, digest((root / layout.MARKER).read_bytes())))
@@ -51,7 +50,7 @@ async def hold(root: Path, pages: Path) -> int:
             if len(batch) >= BATCH or page == 1:
                 await manifest.record(batch, journal.seal)
                 held, batch = held + len(batch), []
-        await keep_copy(archive, manifest, root / MANIFEST)
+        await keep_copy(archive, manifest, root / layout.MANIFEST)
     return held
 
 

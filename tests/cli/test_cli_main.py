@@ -18,7 +18,7 @@ from syncer import __version__
 from syncer.cli import init
 from syncer.cli.exit_codes import MEANINGS, epilogue
 from syncer.cli.main import COMMANDS
-from syncer.log import redact
+from syncer.redaction import redact
 
 HELP_SECONDS = 0.3  # of processor time; a person should not notice that it starts
 

@@ -20,7 +20,7 @@ from syncer import log
 from syncer.daemon import notifier
 from syncer.daemon.notifier import Facts, Notifier, State
 from syncer.daemon.snapshot import Cause, WorkspaceState
-from syncer.log import Redactor
+from syncer.redaction import Redactor
 from syncer.service.notices import Notices
 from syncer.settings import NotifySettings, Secret
 

@@ -17,7 +17,7 @@ from patience import without_waiting
 
 from syncer.daemon import service_manager
 from syncer.daemon.service_manager import ServiceManager
-from syncer.log import Redactor
+from syncer.redaction import Redactor
 
 SECRET = "s3cr3t-of-the-test-0b9f"
 

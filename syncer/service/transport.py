@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -259,16 +259,20 @@ class Transport:
         return answer
 
 
-def certificates(ca_file: str | None) -> ssl.SSLContext:
-    """Return what is trusted: the usual authorities and those of the file. Raises `ConfigError` for a broken one."""
+def certificates(ca_file: str | None) -> ssl.SSLContext | Literal[True]:
+    """Return what is trusted: the usual authorities and those of the file. Raises `ConfigError` for a broken one.
+
+    True is the usual ones: the HTTP client has read them when it was imported, which takes as long as a page of images.
+    """
+    if ca_file is None:
+        return True
     trusted = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            trusted.load_verify_locations(ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigError(
-                "the file of certificate authorities cannot be read", file=ca_file, reason=error.strerror
-            ) from error
+    try:
+        trusted.load_verify_locations(ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            "the file of certificate authorities cannot be read", file=ca_file, reason=error.strerror
+        ) from error
     return trusted
 
 

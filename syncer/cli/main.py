@@ -6,6 +6,7 @@ Commands are imported when they are called, so that `syncer --help` is instant.
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import sys
@@ -84,6 +85,7 @@ def _launch(
 
 def main() -> None:
     """Run the command line and exit."""
+    gc.set_threshold(50_000)  # what is imported stays: to look for what of it may go took a tenth of the start
     # Some service managers start with these closed, and a terminal may lack a prompt's letters: neither is an error.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115  a device, for as long as we live
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115

@@ -49,6 +49,7 @@ def run(work: Coroutine[Any, Any, int], stopping: str = STOPPING, *, grace: floa
         return await work
 
     gc.freeze()  # what is imported by now stays: the collector need not go through it again and again
+    gc.set_threshold(700)  # as Python has it; a picture that is held by a cycle must not wait for long
     try:
         code = asyncio.run(supervised())
     except asyncio.CancelledError:

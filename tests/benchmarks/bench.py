@@ -26,7 +26,7 @@ token_url = "{origin}/token"
 client_id = "bench"
 client_secret_file = "{secret}"
 content_origins = []
-ca_file = "{ca}"
+{authority}
 [archive]
 path = "{archive}"
 reserve = 0
@@ -56,8 +56,8 @@ class Bench:
         secret.write_text("secret")
         secret.chmod(0o600)
         text = CONFIGURATION.format(
-            origin=self.web.origin(tls=self.tls), secret=secret, ca=self.web.ca, archive=folder / "archive",
-            workspace=WORKSPACE, downloads=self.downloads,
+            origin=self.web.origin(tls=self.tls), secret=secret, archive=folder / "archive",
+            workspace=WORKSPACE, downloads=self.downloads, authority=f'ca_file = "{self.web.ca}"' if self.tls else "",
         )  # fmt: skip
         config = folder / "syncer.toml"
         config.write_text(text)

@@ -29,7 +29,12 @@ def run(command: Sequence[str | os.PathLike[str]], *, requests: Callable[[], int
     with tempfile.NamedTemporaryFile() as report:
         before = requests()
         ran = subprocess.run(
-            [*launcher, report.name, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+            [*launcher, report.name, *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+            # What is installed is compiled; where nothing may be, each start would compile all of ours anew.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         )
         if ran.returncode:
             raise RuntimeError(f"{command[0]} ended with {ran.returncode}: {ran.stderr.decode()[-2000:]}")

@@ -10,7 +10,6 @@ nobody has written yet, is known by a note that names another.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import socket
@@ -89,6 +88,8 @@ async def waiting(attempt: Callable[[], Awaitable[T]]) -> T:
 
     Who tells a verification to the journal holds the archive for a moment only. Raise `AlreadyRunning` after all.
     """
+    import asyncio  # not for those who only ask who holds a lock
+
     for _ in range(round(PATIENCE / PAUSE)):
         with suppress(AlreadyRunning):
             return await attempt()

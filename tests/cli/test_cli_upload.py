@@ -5,6 +5,7 @@ The uploading itself has its own tests.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -16,7 +17,6 @@ from cli_parts import Syncer
 from PIL import Image
 from support import configure
 
-from syncer.archive import lock
 from syncer.archive.lock import held
 from syncer.simulator import faults
 from syncer.simulator.server import Simulator
@@ -311,7 +311,7 @@ def test_another_process_is_waited_for_a_little(
     async def sleep(seconds: float) -> None:
         tries.append(seconds)
 
-    monkeypatch.setattr(lock.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     with held(staging / "lock", command="backup", since="2026-11-22T00:00:00Z"):
         ran = syncer("upload", drawn(tmp_path, "kite.png"), "--json")
 

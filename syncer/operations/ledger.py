@@ -1,7 +1,8 @@
 """Settle outcomes in the order that makes them trustworthy: bytes, then journal, then rows.
 
-Outcomes gather until a batch is worth the disk's while. A batch that has begun to settle is settled to its end, even
-when whoever waits for it is cancelled: what was finished is kept.
+Outcomes gather until a batch is worth the disk's while, and while the batch before is settled: a slow disk gets larger
+batches, and holds up whoever brings more only when many wait for it. A batch that has begun to settle is settled to its
+end, even when whoever waits for it is cancelled: what was finished is kept.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from syncer.operations.chronicle import tell
 
 BATCH = 512  # outcomes
 BATCH_BYTES = 64 * 2**20  # of pictures that are staged and not durable yet
-BATCH_SECONDS = 2.0  # a crash costs at most about this much work
+BATCH_SECONDS = 2.0  # a crash costs at most about this much work, and what the disk takes for the batch before
+MOST = 4 * BATCH  # outcomes that gather behind a batch that is being settled, and never more bytes than a batch has
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Ledger:
         self._bytes = 0
         self._since = 0.0
         self._turn = asyncio.Lock()
+        self._begun = False  # a batch, whose task may not have come to its turn yet
         self._broken: BaseException | None = None
 
     async def __aenter__(self) -> Ledger:
@@ -65,12 +68,13 @@ class Ledger:
             await self.flush()
 
     async def settle(self, outcome: Outcome, staged: Staged | None = None) -> None:
-        """Take one outcome in. Returns before it is durable, unless it filled the batch."""
+        """Take one outcome in. Returns before it is durable, unless a batch begins with it or too many wait."""
         if not self._items:
             self._since = self._clock()
         self._items.append(_Item(outcome, staged))
         self._bytes += outcome.revision.size if staged is not None and isinstance(outcome, Stored) else 0
-        if self._worth_it():
+        if self._too_much() or (self._worth_it() and not self._settling):
+            self._begun = True
             await _to_its_end(self._flush_if_worth_it())
 
     async def flush(self) -> None:
@@ -82,13 +86,23 @@ class Ledger:
             await self._make_last()
 
     async def _flush_if_worth_it(self) -> None:
-        async with self._turn:  # others had theirs meanwhile, and may have left only a few
-            if self._broken is not None or self._worth_it():
-                await self._make_last()
+        try:
+            async with self._turn:  # others had theirs meanwhile, and may have left only a few
+                if self._broken is not None or self._worth_it():
+                    await self._make_last()
+        finally:
+            self._begun = False
+
+    @property
+    def _settling(self) -> bool:
+        return self._begun or self._turn.locked()
 
     def _worth_it(self) -> bool:
         full = len(self._items) >= BATCH or self._bytes >= BATCH_BYTES
         return full or (bool(self._items) and self._clock() - self._since >= BATCH_SECONDS)
+
+    def _too_much(self) -> bool:
+        return len(self._items) >= MOST or self._bytes >= BATCH_BYTES
 
     async def _make_last(self) -> None:
         if self._broken is not None:

@@ -1,12 +1,14 @@
 """Judge how much an origin takes: how many requests at once, and how many a second.
 
-A `Crowd` is told when each request leaves and what becomes of it, and says when the next one may. It starts with all
-its slots and no rate. When requests are refused because they are too many (429, 503), it holds everybody back but for
-one request that tries, halves the slots, and learns the rate from what was let through between two refusals: over
-that stretch an emptied bucket gave out exactly what it was filled with. From then on it leaves at even distances a
-little below that rate and creeps up again, slowly near the last refusal and faster the further away, so that it costs
-few refusals to stay at a limit and a limit that was lifted is soon forgotten. Where answers only get slower, it tries
-fewer slots, as long as that makes nothing slower. No I/O and no clock: times are seconds that are handed in.
+A `Crowd` is told when each request leaves and what becomes of it, and says when the next one may. It starts with no
+rate, and opens its slots one after the other: what is under way at the first refusal is refused as well. A near origin
+is as busy with a few, and of a far one the first page takes about as long as the opening. When requests are refused
+because they are too many (429, 503), it holds everybody back but for one request that tries, halves the slots, and
+learns the rate from what was let through between two refusals: over that stretch an emptied bucket gave out exactly
+what it was filled with. From then on it leaves at even distances a little below that rate and creeps up again, slowly
+near the last refusal and faster the further away, so that it costs few refusals to stay at a limit and a limit that
+was lifted is soon forgotten. Where answers only get slower, it tries fewer slots, as long as that makes nothing
+slower. No I/O and no clock: times are seconds that are handed in.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ import math
 from dataclasses import dataclass
 
 MARGIN = 0.97  # of the rate that was refused: what we leave at from then on
+BURST = 1 / 8  # the same at the least where the first stretch was shorter than LONG: what came through was a burst
+LONG = 1.0  # seconds
+TRUST = 0.75  # in what was measured, the rest in what was refused
 ENOUGH = 25  # let through: a measure to rely on
 SPACING = 180  # let through for each one refused, about: so far apart are the refusals that creeping up costs
 STEEPNESS = 8  # how much faster than near the last refusal the rate grows far away from it
@@ -30,6 +35,8 @@ FORGET = 1800.0  # seconds without a refusal: the same
 LEAST_RATE = 0.1  # requests a second
 UNHINDERED = 200  # requests in a row that did not wait for the rate: it slows nobody down
 IDLE = 1.0  # seconds without a request: what was let through since the last refusal measures us, not the origin
+FIRST = 2  # requests at once, after that time, and
+OPENING = 0.015  # seconds until it may be one more
 HOLD = (0.01, 1.0)  # seconds that all are held back before one tries, at first and at the longest
 GIVE_IN = 2.0  # seconds of nothing but refusals: an outage rather than a crowd, and for the retries to judge
 SURELY_GIVE_IN = 90.0  # the same where the origin itself speaks of too many: quotas are often for a minute
@@ -62,6 +69,7 @@ class Crowd:
         self._unhindered = 0  # that left at once, in a row
         self._next = 0.0  # when the next one may leave by the rate
         self._last = -math.inf  # when the last one left
+        self._opened = -math.inf  # when the first one left after nothing had for a time
         self._held_until: float | None = None  # None: nobody is held back
         self._probe: Departure | None = None
         self._probes = 0  # that were refused in a row
@@ -97,9 +105,8 @@ class Crowd:
             return math.inf
         if self._held_until is not None:
             return math.inf if self._probe is not None else max(0.0, self._held_until - now)
-        if self.rate is None:
-            return 0.0
-        seconds = self._next - now
+        opens = 0.0 if self._sounded else self._opened + (self.in_flight + 1 - FIRST) * OPENING
+        seconds = max(opens, self._next if self.rate is not None else 0.0) - now
         return seconds if seconds > GRANULE else 0.0
 
     def leave(self, now: float, *, queued: bool) -> Departure:
@@ -110,10 +117,10 @@ class Crowd:
         if self._held_until is not None:
             self._probe = departure
         if now - self._last > IDLE and self.in_flight == 1 and self._held_until is None:
-            self._since, self._sample = None, 0
+            self._since, self._sample, self._opened = None, 0, now
         if self.rate is not None:
             # A timer that came late is made up for; a request that came late is not.
-            late = min(LATE, BUNCH / self.rate) if queued else 0
+            late = min(LATE, BUNCH / self.rate) if queued and self._sounded else 0
             self._next = max(self._next, now - late) + 1 / self.rate
         self._last = now
         return departure
@@ -133,7 +140,7 @@ class Crowd:
         self._answered += 1
         if self._held_until is not None and departure.at >= self._cut:
             self._held_until = self._probe = None
-            self._probes = 0
+            self._probes, self._opened = 0, now + (FIRST - 1) * OPENING  # not all who waited at once
             if self.rate is not None:  # what was missed meanwhile is a cost like refusals
                 self._cost = min(MOST_COST, max(self._cost, MISSED * self.rate * (now - self._cut)))
         if self.rate is not None:
@@ -161,25 +168,31 @@ class Crowd:
         elif departure.at <= self._cut:  # it left before we knew
             self._cost += departure.paced  # as many as leave without a rate will not be refused again
         elif self._since is not None and self._answered and (surely or self.rate is not None or self._refused > FEW):
-            self._slow_down((self._through + 0.5) / max(now - self._since, GRANULE), now)
+            self._slow_down(max(now - self._since, GRANULE), now)
             self._cut, self._cost = now, self._least_cost
             self._probe, self._probes = None, 0
             self._hold(now, paused=paused)
 
-    def _slow_down(self, measured: float, now: float) -> None:
-        """Take the rate down to what was measured, as far as that is to be trusted."""
-        refused, few = self.rate, self._through < ENOUGH
+    def _slow_down(self, seconds: float, now: float) -> None:
+        """Take the rate down to what was measured over these seconds, as far as that is to be trusted."""
+        refused, measured = self.rate, (self._through + 0.5) / seconds
+        few = self._through < (2 * ENOUGH if refused is None else ENOUGH)
         if refused is None or self._answered < self.slots:  # no rate yet, or the rate alone does not help
             self.slots = max(1.0, self.slots / 2)
         if refused is None:
-            self._ceiling, self._sounded, rate = measured, not few, MARGIN * measured
+            # What is let through at first is a burst rather than the rate; a wrong guess is soon corrected upwards.
+            share = min(MARGIN, max(BURST, seconds / LONG)) if few else MARGIN
+            self._ceiling, self._sounded, rate = measured, not few, share * measured
         elif few:
             rate = MARGIN * min(0.9 * refused, max(measured, refused / 4))
+            if refused < self._ceiling / 2 or not self._sounded:
+                self._ceiling, self._sounded = refused, False
         else:
             # The limit lies between the two: while we are below it a bucket runs over, and the measure comes out low.
-            self._ceiling, self._sounded = math.sqrt(min(measured, refused) * refused), True
-            if measured > refused / 2:
-                self._ceiling = max(self._ceiling, 0.9 * refused)
+            between = min(measured, refused) ** TRUST * refused ** (1 - TRUST)
+            if self._sounded and measured > refused / 2:
+                between = max(between, 0.9 * refused)
+            self._ceiling, self._sounded = between, True
             rate = MARGIN * self._ceiling
         if refused is None or not few:
             self._since, self._through = now, 0
@@ -201,7 +214,9 @@ class Crowd:
         elif not queued:  # it did not wait for the rate, and so shows nothing about a higher one
             pass
         elif not self._sounded:
-            self.rate = rate * (1 + FASTEST_GROWTH)
+            self.rate = rate * (
+                1 + FASTEST_GROWTH * max(1 / 8, 1 - rate / self._ceiling if rate < self._ceiling else 1)
+            )
         else:
             off = max(rate / self._ceiling, self._ceiling / rate)
             refusals = self._cost if rate > self._ceiling else 1  # below, none is expected

@@ -9,7 +9,7 @@ from crowds import Copy, bucket, windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncer.service.crowding import FEW, GIVE_IN, LEAST_RATE, SAMPLE, SURELY_GIVE_IN, Crowd
+from syncer.service.crowding import FEW, FIRST, GIVE_IN, LEAST_RATE, OPENING, SAMPLE, SURELY_GIVE_IN, Crowd
 
 RATES = (5, 20, 100, 500, 2000)
 LATENCIES = (0.001, 0.01)
@@ -97,6 +97,43 @@ def test_the_first_refusals_cost_no_more_than_what_was_under_way():
 
     assert seconds <= 11
     assert refused <= 0.02
+
+
+def test_a_slow_limit_is_found_with_few_refusals():
+    """Fifty a second after a burst of twenty: few are under way at the first refusal, and few more find the rate."""
+    copy = Copy(bucket(50, 20))
+    seconds, refused = copy.run(500)
+
+    assert seconds <= 11
+    assert refused <= 0.025
+
+
+def test_slots_open_one_after_the_other():
+    """At first, and again after a time without work; however long the answers take, all are open soon."""
+    crowd, now = Crowd(32), 0.0
+    for started in (0.0, 60.0):
+        leaving, now = [], started
+        while len(leaving) < 32:
+            now += crowd.wait(now)
+            leaving.append(crowd.leave(now, queued=True))
+            assert len(leaving) <= FIRST + (now - started) / OPENING + 1
+        assert now - started < 0.5
+        for departure in leaving:
+            crowd.let_through(departure, now + 0.04)
+            crowd.over(departure)
+
+
+def test_a_burst_at_first_is_not_taken_for_the_rate():
+    """Twenty let through within thirty milliseconds say little; the same over two seconds are the rate."""
+    rates = []
+    for seconds in (0.0015, 0.1):
+        crowd = Crowd(32)
+        now = let_through(crowd, 0, 20, seconds=seconds)
+        refuse_all(crowd, now, 4)
+        rates.append((crowd.rate or 0) * (now / 20))
+
+    assert rates[0] < 0.2
+    assert rates[1] > 0.9
 
 
 @settings(max_examples=25, deadline=None)

@@ -181,12 +181,19 @@ def m005_images_by_time(db: Tools) -> None:
     db.table("images").create_index(["created_at"], index_name="images_of_all_by_time")
 
 
+@MIGRATIONS()
+def m006_images_by_state(db: Tools) -> None:
+    """Hold what is counted of a workspace's images, so that `syncer status` need not read all that is known of them."""
+    db.table("images").create_index(["workspace_id", "state", "bytes"], index_name="images_by_state")
+
+
 STEPS = (
     m001_first_tables,
     m002_losses_and_the_journals_seal,
     m003_verifications,
     m004_uploads,
     m005_images_by_time,
+    m006_images_by_state,
 )
 NAMES = tuple(step.__name__ for step in STEPS)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from syncer.errors import ConfigError
 from syncer.manifest.database import Database
 
-VERSION = 5  # one a migration; a test holds the two together
+VERSION = 6  # one a migration; a test holds the two together
 COMPARABLE = 2  # from this one on, what is there can be compared with what the archive tells
 SINCE = {  # what a comparable version may lack, and the version that brought it
     "verifications": 3,
     "uploads": 4,
     "images_by_time": 5,
     "images_of_all_by_time": 5,
+    "images_by_state": 6,
 }
 
 

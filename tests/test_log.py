@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from logs import logging_as_before
 
-from syncer import log
+from syncer import log, redaction
 from syncer.redaction import BLANK, Redactor, redact
 
 SECRET = "s3cr3t-of-the-test-0b9f"
@@ -123,7 +123,7 @@ _PIECES += ["\u2003", "abcdefgh" * 3, "é", "https://store/a.png", "refresh_toke
 def test_text_without_a_trace_of_a_shape_is_passed_over_rightly(text: str):
     """To look for a trace first changes nothing but the time, also where more than two letters are the same."""
     thorough = text
-    for shape, instead, _ in log._SHAPES:
+    for shape, instead, _ in redaction._SHAPES:
         thorough = shape.sub(instead, thorough)
     assert Redactor()(text) == thorough
 

@@ -18,7 +18,7 @@ from machine import needs
 from measure import Cost, rounds, say, table
 from web import free_ports, serving
 
-IMAGES = {"small": 2_000, "pictures": 200}
+IMAGES = {"small": 20_000, "pictures": 2_000}
 
 
 def main() -> None:

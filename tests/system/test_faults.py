@@ -149,7 +149,7 @@ async def test_a_disk_that_is_full_when_the_journal_is_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("files", [8, 10, 16, 28])
+@pytest.mark.parametrize("files", [8, 10, 16, 18])
 async def test_too_few_open_files_are_9_with_the_limit_named(outside: Outside, files: int):
     """EMFILE, from the first look at the disk to the middle of the downloads, harms nothing and blames no image."""
     async with outside.started("backup", under=("prlimit", f"--nofile={files}")) as process:

@@ -206,7 +206,12 @@ class Audit(Manifest):
         Their sidecars cannot be believed, or were not looked at, so that nothing speaks against a row.
         """
         keys = list(revisions)
-        await self._call(lambda: self._db.conn.executemany("insert or ignore into doubts values (?,?,?)", keys))
+
+        def work() -> None:
+            with self._db.atomic():
+                self._db.conn.executemany("insert or ignore into doubts values (?,?,?)", keys)
+
+        await self._call(work)
 
     async def differences(self, name: str, *, trusted: bool) -> list[Difference]:
         """Compare row by row; where the journal is not `trusted`, only what the sidecars tell."""

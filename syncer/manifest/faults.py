@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from syncer.errors import ArchiveUnwritable, StorageFull
 
 DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"}
+BYTES_FOR_TEXT = "JSON cannot hold BLOB values"  # of rows that are asked for as one text; nobody here writes bytes
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def translated() -> Iterator[None]:
         kind = "_".join(name.split("_")[:2])
         if kind == "SQLITE_FULL":
             raise StorageFull("the disk of the archive is full", hint="make room and run again") from error
-        if kind in DAMAGED:
+        if kind in DAMAGED or str(error) == BYTES_FOR_TEXT:
             raise ArchiveUnwritable(
                 "the manifest is damaged",
                 hint="the pictures and sidecars do not depend on it: `syncer rebuild` makes it anew from them",

@@ -48,6 +48,7 @@ def _prepare(db: Database, path: Path) -> Database:
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")  # a row outlives a power cut, as the files before it do
     db.execute("pragma foreign_keys = on")
+    db.execute("pragma recursive_triggers = on")  # else a full-text index of the user's own misses what is replaced
     if version < schema.VERSION:
         _migrate(db)
     return db

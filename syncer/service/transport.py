@@ -12,7 +12,7 @@ import asyncio
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -34,6 +34,8 @@ MIN_PROGRESS = 1024  # bytes within stall_seconds: a byte now and then must not 
 MAX_EXCERPT = 64 * 1024
 PATIENCE_FOR_EXCERPTS = 2.0  # seconds
 _READ_AHEAD = 64 * 1024  # about half of what is held of an answer that nobody reads on in, while its picture waits
+_FRESH = 10.0  # seconds after that import: what it read of the authorities is what would be read now
+_IMPORTED = time.monotonic()  # and the HTTP client with us
 
 
 class Answer:
@@ -259,20 +261,22 @@ class Transport:
         return answer
 
 
-def certificates(ca_file: str | None) -> ssl.SSLContext | Literal[True]:
+def certificates(ca_file: str | None, clock: Callable[[], float] = time.monotonic) -> ssl.SSLContext | Literal[True]:
     """Return what is trusted: the usual authorities and those of the file. Raises `ConfigError` for a broken one.
 
     True is the usual ones: the HTTP client has read them when it was imported, which takes as long as a page of images.
+    A daemon that connects anew long after that reads them again, for the system's may have changed.
     """
-    if ca_file is None:
+    if ca_file is None and clock() - _IMPORTED < _FRESH:
         return True
     trusted = ssl.create_default_context()
-    try:
-        trusted.load_verify_locations(ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(
-            "the file of certificate authorities cannot be read", file=ca_file, reason=error.strerror
-        ) from error
+    if ca_file is not None:
+        try:
+            trusted.load_verify_locations(ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                "the file of certificate authorities cannot be read", file=ca_file, reason=error.strerror
+            ) from error
     return trusted
 
 

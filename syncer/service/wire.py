@@ -258,7 +258,7 @@ _SET_ID, _SET_WORKSPACE, _SET_UPDATED, _SET_CREATED, _SET_NUMBER, _SET_PAGE = (
 def _shown(rows: list[_Glance], page: _Page, workspace_id: str) -> list[Image]:
     """Read what rows that are plainly in order are recognised by; raises `_OddRowError` if one is not.
 
-    Only for rows of a page that was taken as a whole for JSON in UTF-8: then no later reading of them can fail.
+    Only for rows of a page that was taken as a whole for JSON in UTF-8: only nesting can make a later reading fail.
     """
     images: list[Image] = []
     for number, row in enumerate(rows):

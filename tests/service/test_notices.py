@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from rawserver import RawServer, Reply, Request, reply, said, serving
 
 from syncer.errors import ConfigError, Refused, SyncerError, Unavailable
 from syncer.service.notices import Notices
+from syncer.service.transport import certificates
 
 CANARY = "canary-0d9e5b7c"  # stands in each address
 TEXT = "text/plain; charset=utf-8"
@@ -208,6 +210,17 @@ async def test_certificates_are_checked(certificate: tuple[Path, ssl.SSLContext]
         async with Notices.open(ca_file=str(own)) as notices:
             await notices.post(address(server), b"", TEXT)
         assert len(server.requests) == 1
+
+
+def test_an_authority_that_came_to_the_system_later_is_trusted_by_the_next_connection(
+    certificate: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+):
+    """A daemon that runs for months and connects anew, as after SIGHUP, trusts what the system trusts by then."""
+    own, _ = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    trusted = certificates(None, clock=lambda: math.inf)
+    assert isinstance(trusted, ssl.SSLContext)
+    assert [authority["subject"] for authority in trusted.get_ca_certs()] == [((("commonName", "test"),),)]
 
 
 async def test_broken_authorities_are_told_at_once(tmp_path: Path):

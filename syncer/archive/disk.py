@@ -215,10 +215,17 @@ def _syncfs(root: Path, kind: str) -> Callable[[int], None] | None:
 
 
 def _type(root: Path) -> str:
-    """Look up the type of the file system that a folder is on: the mount that is deepest above it, and last there."""
+    """Look up the type of the file system that a folder is on: the mount that is deepest above it, and last there.
+
+    Empty where the system does not list its mounts.
+    """
     best, kind = Path("/"), ""
     place = root.resolve()
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:  # another system, or a sandbox
+        return ""
+    for line in mounts.splitlines():
         mount, _, device = line.partition(" - ")
         spelled = mount.split(" ")[4]
         point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), spelled))

@@ -2,8 +2,8 @@
 
 Memory that is touched for the first time costs as much as receiving what is written to it, so the same is used again
 and again. Promises first come, first served (a large claim is not starved by small ones), that a cancelled claim leaves
-nothing behind, and that a piece is lent again only when whoever had it has let go of it. A claim above the whole is
-treated as the whole, so it waits until it is alone.
+nothing behind, and that a piece is lent again only when whoever had it has let go of it and of every part of it. A
+claim above the whole is treated as the whole, so it waits until it is alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pickle import PickleBuffer
 
 PAGE = mmap.PAGESIZE
 _OURS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -30,7 +31,7 @@ class Memory:
             with suppress(AttributeError, OSError):  # other systems, and kernels without
                 self._all.madvise(getattr(mmap, advice))
         self._holes = [(0, self.total)]  # where nobody is: beginnings and ends, in order, none beside another
-        self._waiting: deque[tuple[int, asyncio.Future[int]]] = deque()
+        self._waiting: deque[tuple[int, bool, asyncio.Future[int]]] = deque()
 
     @property
     def free(self) -> int:
@@ -38,22 +39,28 @@ class Memory:
         return sum(end - begin for begin, end in self._holes)
 
     @asynccontextmanager
-    async def lent(self, size: int) -> AsyncIterator[memoryview]:
-        """Wait for `size` bytes in one piece and hold them for the block. Others' bytes may still be in them."""
+    async def lent(self, size: int, *, lasting: bool = False) -> AsyncIterator[memoryview]:
+        """Wait for `size` bytes in one piece and hold them for the block. Others' bytes may still be in them.
+
+        What is `lasting`, small and held for longer than most, is kept together at the end: here and there it would
+        leave no room between for a large claim, and all that come behind that one.
+        """
         room = min(_pages(size), self.total)
-        begin = await self._take(room)
-        view = memoryview(self._all)[begin : begin + min(size, room)]
+        begin = await self._take(room, lasting)
+        piece = memoryview(self._all)[begin : begin + min(size, room)]
+        view = memoryview(PickleBuffer(piece))  # parts of a view do not hold it, but these hold `piece`
         try:
             yield view
         finally:
-            view.release()  # `BufferError` where somebody still looks: then nobody else gets it
+            view.release()
+            piece.release()  # `BufferError` where somebody still looks: then nobody else gets it
             self._give(begin, room)
 
-    async def _take(self, room: int) -> int:
-        if not self._waiting and (begin := self._cut(room)) is not None:
+    async def _take(self, room: int, lasting: bool) -> int:
+        if not self._waiting and (begin := self._cut(room, lasting)) is not None:
             return begin
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((room, turn))
+        self._waiting.append((room, lasting, turn))
         try:
             return await turn
         except asyncio.CancelledError:
@@ -64,12 +71,18 @@ class Memory:
                 self._give(turn.result(), room)
             raise
 
-    def _cut(self, room: int) -> int | None:
-        """Take the first hole that is large enough: what is touched stays at the beginning as far as it can."""
-        for place, (begin, end) in enumerate(self._holes):
+    def _cut(self, room: int, lasting: bool) -> int | None:
+        """Take the first hole that is large enough: what is touched stays at the beginning as far as it can.
+
+        For what is lasting, take the end of the last one.
+        """
+        places = range(len(self._holes))
+        for place in reversed(places) if lasting else places:
+            begin, end = self._holes[place]
             if end - begin >= room:
-                self._holes[place : place + 1] = [(begin + room, end)] if end - begin > room else []
-                return begin
+                left = (begin, end - room) if lasting else (begin + room, end)
+                self._holes[place : place + 1] = [left] if end - begin > room else []
+                return end - room if lasting else begin
         return None
 
     def _give(self, begin: int, room: int) -> None:
@@ -87,9 +100,9 @@ class Memory:
     def _serve(self) -> None:
         """Give those who wait what fits, in the order in which they came."""
         while self._waiting:
-            room, turn = self._waiting[0]
+            room, lasting, turn = self._waiting[0]
             if not turn.cancelled():
-                if (begin := self._cut(room)) is None:
+                if (begin := self._cut(room, lasting)) is None:
                     return
                 turn.set_result(begin)
             self._waiting.popleft()

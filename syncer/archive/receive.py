@@ -55,9 +55,14 @@ class Bounds:
             )
 
 
+def flows(content: Content) -> bool:
+    """Say whether a body comes through a window, for as long as it takes, rather than being held as a whole."""
+    return content.length is None or content.length > _WHOLE
+
+
 def weight(content: Content) -> int:
     """Say how much memory receiving a body takes."""
-    return content.length if content.length is not None and content.length <= _WHOLE else _WINDOW
+    return _WINDOW if flows(content) else content.length or 0
 
 
 async def receive(content: Content, part: str, bounds: Bounds, memory: memoryview) -> int | None:
@@ -92,13 +97,15 @@ def _look(size: int, content: Content, bounds: Bounds) -> None:
 @asynccontextmanager
 async def _opened(part: str, root: Path) -> AsyncIterator[AsyncBufferedIOBase]:
     """Open the staged file, and blame only the file for its errors: what the body raises passes as it is."""
-    with translated(root):
-        file = await aiofiles.open(part, "xb")
+    opening = asyncio.ensure_future(aiofiles.open(part, "xb"))
     try:
+        with translated(root):
+            file = await ended(opening)  # else it may come to be after it was cleared away
         yield file
     finally:
-        with translated(root):
-            await file.close()
+        if opening.exception() is None:
+            with translated(root):
+                await ended(asyncio.ensure_future(opening.result().close()))
 
 
 async def _write(file: AsyncBufferedIOBase, piece: memoryview, bounds: Bounds) -> None:

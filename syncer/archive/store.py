@@ -28,7 +28,7 @@ from syncer.archive.memory import Memory
 from syncer.archive.mend import mend
 from syncer.archive.places import Places, Present
 from syncer.archive.proof import nothing, prove
-from syncer.archive.receive import Bounds, receive, weight
+from syncer.archive.receive import Bounds, flows, receive, weight
 from syncer.archive.sidecar import render
 from syncer.errors import ConfigError, SafetyStop
 from syncer.model import Content, Entry, Image, Revision
@@ -130,7 +130,7 @@ class Archive:
                 return self._finish(image, content, body, part, sidecar, folder=folder, entry=entry, run=run)
 
         done = False
-        async with self._memory.lent(weight(content)) as memory:
+        async with self._memory.lent(weight(content), lasting=flows(content)) as memory:
             try:
                 length = await receive(content, part, self._bounds, memory)
                 inline = length is not None and length <= _INLINE
@@ -170,7 +170,7 @@ class Archive:
             if isinstance(content, bytes):
                 await self._save(part, content)
             else:
-                async with self._memory.lent(weight(content)) as memory:
+                async with self._memory.lent(weight(content), lasting=flows(content)) as memory:
                     if (length := await receive(content, part, self._bounds, memory)) is not None:
                         with memory[:length] as body:
                             await self._save(part, body)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from syncer.archive.commit import Staged
+from syncer.archive.disk import ended
 from syncer.archive.journal import Journal
 from syncer.archive.sidecar import render
 from syncer.archive.store import Archive
@@ -36,7 +37,7 @@ class _Item:
 
 
 class Ledger:
-    """Takes outcomes in and makes them last. Leaving it settles what is left."""
+    """Takes outcomes in and makes them last. Leaving it settles what is left, or raises what stood against it."""
 
     def __init__(
         self,
@@ -64,8 +65,9 @@ class Ledger:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._broken is None:
-            await self.flush()
+        if self._broken is None or kind is None:
+            # To its end also for who is cancelled meanwhile: the rooms are closed next, and the archive is another's.
+            await ended(asyncio.create_task(self._flush()))
 
     async def settle(self, outcome: Outcome, staged: Staged | None = None) -> None:
         """Take one outcome in. Returns before it is durable, unless a batch begins with it or too many wait."""
@@ -87,9 +89,12 @@ class Ledger:
 
     async def _flush_if_worth_it(self) -> None:
         try:
-            async with self._turn:  # others had theirs meanwhile, and may have left only a few
-                if self._broken is not None or self._worth_it():
-                    await self._make_last()
+            more = True
+            while more:  # and what filled a batch meanwhile: the next outcome may be long in coming
+                async with self._turn:  # others had theirs meanwhile, and may have left only a few
+                    if self._broken is not None or self._worth_it():
+                        await self._make_last()
+                    more = self._worth_it()
         finally:
             self._begun = False
 

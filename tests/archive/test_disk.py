@@ -96,6 +96,22 @@ def test_the_file_systems_type_is_known(tmp_path):
     assert disk._type(tmp_path) not in {"", "proc"}
 
 
+def test_a_system_that_lists_no_mounts_can_keep_an_archive(tmp_path, monkeypatch):
+    """Only what is known to be safe on a type of file system is not done there."""
+    read = disk.Path.read_text
+
+    def none_there(path, **options):
+        if path.is_relative_to("/proc"):
+            raise FileNotFoundError(path)
+        return read(path, **options)
+
+    monkeypatch.setattr(disk.Path, "read_text", none_there)
+    opened = disk.Disk(tmp_path)
+    opened.write(tmp_path / "file", memoryview(bytes(256 << 10)))
+    opened.close()
+    assert (tmp_path / "file").stat().st_size == 256 << 10
+
+
 def test_a_sync_that_fails_says_so(tmp_path):
     """A failed `syncfs` is an error, not a return value."""
     syncfs = disk._syncfs(tmp_path, "ext4")

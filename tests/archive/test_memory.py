@@ -128,6 +128,47 @@ async def test_a_piece_that_is_still_read_is_not_lent_again():
         await writing
 
 
+async def test_a_part_of_a_piece_that_is_still_read_keeps_the_whole():
+    """Nobody writes more than the bytes that came, which are a part of the piece."""
+    memory = Memory(2 * PAGE)
+    with pytest.raises(BufferError):
+        async with memory.lent(PAGE) as view:
+            part = view[:5]
+    assert memory.free == PAGE
+    part.release()
+
+
+async def test_what_lasts_does_not_part_the_room_of_the_others():
+    """Large bodies come through small windows, for minutes: a large claim must not wait until they have ended."""
+    memory, log, done = Memory(8 * PAGE), [], asyncio.Event()
+    passing = [asyncio.Event() for _ in range(2)]
+    async with asyncio.TaskGroup() as group, contextlib.AsyncExitStack() as stack:
+        for leave in passing:
+            group.create_task(claim(memory, 2, log, "passes", leave))
+            await settle()
+            await stack.enter_async_context(memory.lent(PAGE, lasting=True))
+        for leave in passing:
+            leave.set()
+        await settle()
+        group.create_task(claim(memory, 6, log, "large", done))
+        await settle()
+        assert log == ["passes", "passes", "large"]
+        done.set()
+
+
+async def test_what_lasts_takes_any_room_when_there_is_little():
+    """And waits in line like the others."""
+    memory, log, done = Memory(4 * PAGE), [], asyncio.Event()
+    async with memory.lent(PAGE), memory.lent(2 * PAGE, lasting=True), asyncio.TaskGroup() as group:
+        async with memory.lent(PAGE, lasting=True):
+            group.create_task(claim(memory, 1, log, "waits", done))
+            await settle()
+            assert log == []
+        await settle()
+        assert log == ["waits"]
+        done.set()
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6 * PAGE)), max_size=60))
 def test_nobody_sees_another_ones_bytes(steps):
     """Whatever is taken, given back and cancelled in whatever order: each finds in its piece what it wrote there."""
@@ -136,7 +177,7 @@ def test_nobody_sees_another_ones_bytes(steps):
         memory, holders = Memory(8 * PAGE), {}
 
         async def hold(name, size, leave):
-            async with memory.lent(size) as view:
+            async with memory.lent(size, lasting=size % 3 == 0) as view:
                 view[:] = bytes([name]) * len(view)
                 await leave.wait()
                 assert bytes(view) == bytes([name]) * len(view)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import aiofiles.threadpool
 import pytest
 from archive_parts import content
 
@@ -90,6 +91,29 @@ async def test_who_is_cancelled_leaves_when_nothing_reads_its_memory_any_more(tm
     with pytest.raises(asyncio.CancelledError):
         await task
     assert log == ["written"]
+
+
+async def test_who_is_cancelled_leaves_when_the_file_is_there(tmp_path, bounds, monkeypatch):
+    """Whoever clears up behind it would find nothing yet, and the file would stay."""
+    begun, go, opened = threading.Event(), threading.Event(), []
+
+    def slow(*args, **options):
+        begun.set()
+        go.wait(5)
+        opened.append(open(*args, **options))  # noqa: PTH123, SIM115  as the library opens; receive closes
+        return opened[0]
+
+    monkeypatch.setattr(aiofiles.threadpool, "sync_open", slow)
+    task = asyncio.create_task(take(content(bytes(1 << 20), length=None), tmp_path / "1.part", bounds))
+    await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (tmp_path / "1.part").exists()
+    assert opened[0].closed
 
 
 async def test_the_networks_errors_are_not_the_disks(tmp_path, bounds):

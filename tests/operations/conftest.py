@@ -1,14 +1,17 @@
-"""An archive with a history, made once and copied for each test that spoils it."""
+"""An archive with a history, made once and copied for each test that spoils it; and a ledger's rooms."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from settling import Desk, furnished
 from support import CANARY, back_up, configure, settings_of
 
+from syncer.archive.commit import Staged
 from syncer.archive.lock import settle
 from syncer.simulator import faults
 from syncer.simulator.server import Options, Simulator
@@ -43,3 +46,24 @@ def archive(_history: Path, tmp_path: Path) -> Path:
     archive = Path(shutil.copytree(_history, tmp_path / "archive"))
     settle(archive / ".staging")  # it is the archive for the test, not a copy of it
     return archive
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with furnished(tmp_path / "archive") as furnished_desk:
+        yield furnished_desk
+
+
+@pytest.fixture
+def held(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Stop every commit when it begins; gives the event that it has begun, and the one that lets it go on."""
+    begun, let_go = asyncio.Event(), asyncio.Event()
+    commit = desk.archive.commit
+
+    async def slow(batch: list[Staged]) -> None:
+        begun.set()
+        await let_go.wait()
+        await commit(batch)
+
+    monkeypatch.setattr(desk.archive, "commit", slow)
+    return begun, let_go

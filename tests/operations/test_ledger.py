@@ -3,85 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image as Picture
+from settling import NOON, PROMPT, WS, Desk, failed, furnished, returned
 
 from syncer.archive.commit import Staged
-from syncer.archive.journal import Journal, JournalLine, read
-from syncer.archive.store import Archive
 from syncer.errors import ArchiveUnwritable, SyncerError
-from syncer.manifest.manifest import Manifest
-from syncer.model import Content, Failed, Gone, Image, Outcome, Reason, Stored
+from syncer.model import Gone, Stored
 from syncer.operations import ledger as module
-from syncer.operations.ledger import Ledger
-
-WS, NOON = "ws", "2026-11-22T12:00:00Z"
-PROMPT = "the words of a customer"
-
-
-@dataclass
-class Desk:
-    """A ledger in its rooms; `settled` is what it has told as done, `time` what its clock shows."""
-
-    archive: Archive
-    journal: Journal
-    manifest: Manifest
-    settled: list[Outcome] = field(default_factory=list)
-    time: float = 0.0
-
-    def ledger(self) -> Ledger:
-        return Ledger(self.archive, self.journal, self.manifest, self.settled.append, lambda: self.time)
-
-    async def picture(self, name: str) -> tuple[Stored, Staged]:
-        """Stage a picture, as a download does."""
-        image = Image(name, WS, NOON, created_at=NOON, prompt=PROMPT, document=json.dumps({"prompt": PROMPT}).encode())
-        drawn = io.BytesIO()
-        Picture.new("RGB", (4, 4), sum(name.encode())).save(drawn, "PNG")
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield drawn.getvalue()
-
-        staged = await self.archive.stage(image, Content(chunks()), folder=WS, entry=None, run="r")
-        return Stored(image, staged.revision, Reason.NEW), staged
-
-    def files(self) -> set[str]:
-        """The names of the pictures and sidecars under their final names."""
-        return {path.name for path in (self.archive.root / WS).rglob("*") if path.is_file()}
-
-    def events(self) -> list[tuple[str, object]]:
-        """What the journal tells, and of which image."""
-        lines = [line for line in read(self.archive.root) if isinstance(line, JournalLine)]
-        return [(line.event, line.facts["image"]) for line in lines]
-
-    async def known(self, *ids: str) -> set[str]:
-        return set(await self.manifest.entries(WS, ids))
-
-
-@asynccontextmanager
-async def furnished(root: Path) -> AsyncIterator[Desk]:
-    async with (
-        Archive.open(root, reserve=0, image_bytes=1 << 20) as archive,
-        Manifest.open(root / "manifest.db") as manifest,
-        Journal.open(root, "r") as journal,
-    ):
-        yield Desk(archive, journal, manifest)
-
-
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with furnished(tmp_path / "archive") as furnished_desk:
-        yield furnished_desk
-
-
-def failed(name: str) -> Failed:
-    return Failed(WS, name, "no answer", NOON)
 
 
 async def test_what_is_settled_is_in_all_three(desk: Desk):
@@ -223,21 +156,6 @@ async def test_an_earlier_batch_is_none_the_worse(desk: Desk):
 # --- a waiter that is cancelled -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def held(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """Stop every commit when it begins; gives the event that it has begun, and the one that lets it go on."""
-    begun, let_go = asyncio.Event(), asyncio.Event()
-    commit = desk.archive.commit
-
-    async def slow(batch: list[Staged]) -> None:
-        begun.set()
-        await let_go.wait()
-        await commit(batch)
-
-    monkeypatch.setattr(desk.archive, "commit", slow)
-    return begun, let_go
-
-
 async def test_a_batch_outlives_its_waiter(desk: Desk, held: tuple[asyncio.Event, asyncio.Event]):
     """Who is stopped in the middle keeps what was finished; leaving waits for the batch."""
     begun, let_go = held
@@ -253,6 +171,36 @@ async def test_a_batch_outlives_its_waiter(desk: Desk, held: tuple[asyncio.Event
 
     assert await desk.known("a") == {"a"}
     assert len(desk.settled) == 1
+
+
+async def test_who_is_stopped_while_leaving_leaves_when_the_batch_is_settled(
+    desk: Desk, held: tuple[asyncio.Event, asyncio.Event]
+):
+    """The rooms are closed behind it: another process would have the archive while files are still being named."""
+    begun, let_go = held
+
+    async def work() -> None:
+        async with desk.ledger() as ledger:
+            await ledger.settle(*await desk.picture("a"))
+
+    leaving = asyncio.create_task(work())
+    await begun.wait()
+    leaving.cancel()
+    assert await returned(leaving) == [False]
+    let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert await desk.known("a") == {"a"}
+
+
+async def test_a_failure_that_somebody_passed_over_is_raised_on_leaving(desk: Desk):
+    """What came behind it is not kept, and nobody may take it for kept."""
+    with pytest.raises(ArchiveUnwritable):
+        async with desk.ledger() as ledger:
+            await ledger.settle(*await no_bytes(desk))
+            with suppress(SyncerError):
+                await ledger.flush()
+            await ledger.settle(failed("b"))
 
 
 async def test_leaving_on_an_error_settles_what_is_finished(desk: Desk):
@@ -277,120 +225,3 @@ async def test_a_failure_without_a_waiter_is_not_lost(desk: Desk, held: tuple[as
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             let_go.set()
-
-
-async def test_batches_do_not_overtake_each_other(desk: Desk, held: tuple[asyncio.Event, asyncio.Event]):
-    """While one is settled the next gathers; both come in order."""
-    begun, let_go = held
-    async with desk.ledger() as ledger:
-        await ledger.settle(failed("a"))
-        first = asyncio.create_task(ledger.flush())
-        await begun.wait()
-        await ledger.settle(failed("b"))
-        second = asyncio.create_task(ledger.flush())
-        let_go.set()
-        await asyncio.gather(second, first)
-
-        assert desk.events() == [("image.failed", "a"), ("image.failed", "b")]
-        assert desk.settled == [failed("a"), failed("b")]
-
-
-async def test_who_waited_for_a_batch_leaves_the_few_that_came_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    """Each batch costs the same syncs, however few are in it; what is left waits until it is worth one, or the end."""
-    monkeypatch.setattr(module, "BATCH", 2)
-    monkeypatch.setattr(module, "MOST", 2)
-    began, go, sizes = asyncio.Semaphore(0), asyncio.Semaphore(0), []
-    commit = desk.archive.commit
-
-    async def slow(batch: list[Staged]) -> None:
-        sizes.append(len(batch))
-        began.release()
-        await go.acquire()
-        await commit(batch)
-
-    monkeypatch.setattr(desk.archive, "commit", slow)
-    pictures = [await desk.picture(name) for name in "abcdef"]
-    async with desk.ledger() as ledger:
-        await ledger.settle(*pictures[0])
-        full = [asyncio.create_task(ledger.settle(*pictures[1]))]
-        await began.acquire()
-        await ledger.settle(*pictures[2])
-        full += [asyncio.create_task(ledger.settle(*one)) for one in pictures[3:5]]
-        go.release()
-        await began.acquire()
-        await ledger.settle(*pictures[5])
-        for _ in range(2):
-            go.release()
-        await asyncio.gather(*full)
-        assert sizes == [2, 3]
-
-    assert sizes == [2, 3, 1]
-
-
-@asynccontextmanager
-async def behind_a_batch(
-    desk: Desk, held: tuple[asyncio.Event, asyncio.Event]
-) -> AsyncIterator[tuple[Ledger, asyncio.Task[None]]]:
-    """A ledger whose first batch of two is on its way to the disk for the block; gives who waits for it, too."""
-    begun, let_go = held
-    async with desk.ledger() as ledger:
-        await ledger.settle(failed("a"))
-        first = asyncio.create_task(ledger.settle(failed("b")))
-        await begun.wait()
-        try:
-            yield ledger, first
-        finally:
-            let_go.set()
-        await first
-
-
-async def returned(*settling: asyncio.Task[None]) -> list[bool]:
-    """Give each some turns of the loop; says which have returned."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-    return [one.done() for one in settling]
-
-
-async def test_a_slow_disk_holds_nobody_up_at_first(
-    desk: Desk, held: tuple[asyncio.Event, asyncio.Event], monkeypatch: pytest.MonkeyPatch
-):
-    """Behind a batch that is being settled the next one grows, full and old as it may be."""
-    monkeypatch.setattr(module, "BATCH", 2)
-    async with behind_a_batch(desk, held) as (ledger, _):
-        others = [asyncio.create_task(ledger.settle(failed(name))) for name in "cde"]
-        desk.time = 10 * module.BATCH_SECONDS
-        others.append(asyncio.create_task(ledger.settle(failed("f"))))
-
-        assert await returned(*others) == [True] * 4
-        assert desk.settled == []
-
-    assert desk.settled == [failed(name) for name in "abcdef"]
-
-
-async def test_only_one_waits_for_a_batch_that_begins(
-    desk: Desk, held: tuple[asyncio.Event, asyncio.Event], monkeypatch: pytest.MonkeyPatch
-):
-    """Who brings more in the same moment goes on, although the batch has not begun to move yet."""
-    monkeypatch.setattr(module, "BATCH", 2)
-    _, let_go = held
-    async with desk.ledger() as ledger:
-        done = await returned(*[asyncio.create_task(ledger.settle(failed(name))) for name in "abcd"])
-        let_go.set()
-
-    assert done == [True, False, True, True]
-
-
-@pytest.mark.parametrize("full", ["outcomes", "bytes"])
-async def test_a_slow_disk_holds_up_what_would_be_too_much(
-    desk: Desk, held: tuple[asyncio.Event, asyncio.Event], monkeypatch: pytest.MonkeyPatch, full: str
-):
-    """What gathers behind a batch is bounded: in number, and in bytes that a crash would cost."""
-    monkeypatch.setattr(module, "BATCH", 2)
-    monkeypatch.setattr(module, "MOST", 4)
-    stored, staged = await desk.picture("p")
-    heavy = replace(stored, revision=replace(stored.revision, size=module.BATCH_BYTES))
-    more = [(failed(name), None) for name in "cdef"] if full == "outcomes" else [(failed("c"), None), (heavy, staged)]
-    async with behind_a_batch(desk, held) as (ledger, _):
-        done = await returned(*[asyncio.create_task(ledger.settle(*one)) for one in more])
-
-    assert done == [*[True] * (len(more) - 1), False]

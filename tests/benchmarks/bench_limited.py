@@ -24,7 +24,7 @@ LIMITED = "limit_req zone=all burst=20 nodelay;"
 def main() -> None:
     """Copy against the limit, and print the table."""
     parser = asked(__doc__)
-    parser.add_argument("--images", type=int, default=2_000)
+    parser.add_argument("--images", type=int, default=10_000, help="at the highest rate")
     parser.add_argument("--rate", type=int, nargs="*", default=[50, 200])
     given = parser.parse_args()
     needs("nginx", "openssl")

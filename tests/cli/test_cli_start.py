@@ -25,7 +25,8 @@ OF_BACKUPS = OF_CHANGES | {"aiohttp", "aiofiles", "structlog", "syncer.app"}
 def imported(*words: object) -> set[str]:
     """Run a command by itself; returns the modules and packages that were imported at its end."""
     command = [sys.executable, "-c", PROGRAM, *map(str, words)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment())
+    alone = {name: value for name, value in environment().items() if not name.startswith("COVERAGE")}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=alone)
     code, *modules = json.loads(ran.stdout.splitlines()[-1])
     assert code == 0, ran.stderr
     return set(modules)

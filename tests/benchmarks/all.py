@@ -1,6 +1,6 @@
 """Run every benchmark and print the tables of docs/performance.md: `python tests/benchmarks/all.py [--quick]`.
 
-Needs Debian's nginx, rclone, curl, wget2, openssl, gcc and iproute2, 25 GB of room under TMPDIR, and some hours; with
+Needs Debian's nginx, rclone, curl, wget2, openssl, gcc and iproute2, 80 GB of room under TMPDIR, and some hours; with
 `--quick` (fewer images, two rounds) some minutes, to see that all of it works. One that fails does not stop the rest.
 """
 

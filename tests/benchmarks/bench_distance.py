@@ -1,18 +1,16 @@
 """The first copy over a distance: `python tests/benchmarks/bench_distance.py small --connections 64`.
 
 The distance is a link with a round trip (and a bandwidth) between two addresses of a network namespace, see `link`.
-curl copies bare over the same number of connections; what we do besides, the listing included, is in our time. With
+The others copy over the same number of connections; what we do besides, the listing included, is in our time. With
 `--mbit` the bytes alone take as long as the row "the link's limit" says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import tools
 from bench import OURS, Bench, asked, tell, workplace
-from bench_first import made_of
+from bench_first import made_of, others
 from link import FAR, NEAR, build, device, enter, linked
 from machine import needs
 from measure import Cost, rounds, say, table
@@ -29,8 +27,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--milliseconds", type=float, default=40, help="of a round trip")
     parser.add_argument("--mbit", type=float, default=0, help="a second; 0: no bound")
+    parser.add_argument("--only", nargs="*", default=[], help="tools to compare with")
     given = parser.parse_args()
-    needs("nginx", "openssl", "curl")
+    needs("nginx", "openssl", "curl", "sha256sum", *(given.only or ["rclone", "wget2"]))
     enter()
     images = given.images or IMAGES[given.kind]
     http, https = free_ports(2)
@@ -48,14 +47,11 @@ def main() -> None:
 
                 return once
 
-            def curl(folder: Path) -> list[str]:
-                return tools.curl(web, made, folder / "copy", folder, tls=True, at_once=given.connections)
-
-            work_ = {
-                OURS: over(given.milliseconds, given.mbit, bench.syncer),
-                "curl, bare": over(given.milliseconds, given.mbit, curl),
-                "curl, bare, the link without its delay and bound": over(0, 0, curl),
-            }
+            work_ = {OURS: over(given.milliseconds, given.mbit, bench.syncer)}
+            for what, make in others(bench, made, set(given.only)).items():
+                work_[what] = over(given.milliseconds, given.mbit, make)
+            curl = others(bench, made, {"curl"})["curl, bare"]
+            work_["curl, bare, the link without its delay and bound"] = over(0, 0, curl)
             if given.mbit:
                 seconds = made.bytes * 8 / given.mbit / 1e6
                 work_["the link's limit"] = lambda: Cost(seconds, 0, 0)

@@ -23,6 +23,17 @@ IMAGES = {"small": 20_000, "pictures": 2_000, "photographs": 500}
 def first_copy(bench: Bench, made: Corpus, count: int, chosen: set[str]) -> str:
     """Copy everything for the first time: us, the others' bare copies, the same work, and the machine's limit."""
     work: dict[str, Callable[[], Cost]] = {OURS: lambda: bench.timed(bench.syncer)}
+    for name, make in others(bench, made, chosen).items():
+        work[name] = lambda make=make: bench.timed(make)
+    work["the machine's limit"] = lambda: bench.timed(
+        lambda folder: tools.local(made.root / "content", folder / "copy")
+    )
+    return table(rounds(count, work), OURS)
+
+
+def others(bench: Bench, made: Corpus, chosen: set[str]) -> dict[str, Callable[[Path], list[str]]]:
+    """Name what makes the others' commands for a folder, bare and with the same work; all tools if none is chosen."""
+    found: dict[str, Callable[[Path], list[str]]] = {}
     for tool in (tools.rclone, tools.curl, tools.wget2):
         if chosen and tool.__name__ not in chosen:
             continue
@@ -33,12 +44,8 @@ def first_copy(bench: Bench, made: Corpus, count: int, chosen: set[str]) -> str:
         def equal(folder: Path, bare: Callable[[Path], list[str]] = bare) -> list[str]:
             return tools.equal_work(bare(folder), folder / "copy")
 
-        work[f"{tool.__name__}, bare"] = lambda bare=bare: bench.timed(bare)
-        work[f"{tool.__name__}, equal work"] = lambda equal=equal: bench.timed(equal)
-    work["the machine's limit"] = lambda: bench.timed(
-        lambda folder: tools.local(made.root / "content", folder / "copy")
-    )
-    return table(rounds(count, work), OURS)
+        found |= {f"{tool.__name__}, bare": bare, f"{tool.__name__}, equal work": equal}
+    return found
 
 
 def main() -> None:

@@ -1,29 +1,29 @@
 """The memory that pictures on their way are held in: taken from the system once, and lent.
 
 Memory that is touched for the first time costs as much as receiving what is written to it, so the same is used again
-and again. Promises first come, first served (a large claim is not starved by small ones), that a cancelled claim leaves
-nothing behind, and that a piece is lent again only when whoever had it has let go of it and of every part of it. A
-claim above the whole is treated as the whole, so it waits until it is alone.
+and again. Promises what `turns` does, and that a piece is lent again only when whoever had it has let go of it and of
+every part of it. A claim above the whole is treated as the whole, so it waits until it is alone.
 """
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 from bisect import insort
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pickle import PickleBuffer
+
+from syncer.archive.turns import Turns
 
 PAGE = mmap.PAGESIZE
 _OURS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
-class Memory:
+class Memory(Turns[tuple[int, bool], int]):
     """About `total` bytes, lent in pieces that begin with a page."""
 
     def __init__(self, total: int) -> None:
+        super().__init__()
         self.total = _pages(total)
         self._all = mmap.mmap(-1, self.total, flags=_OURS)
         # Of large pages fewer are touched. A child of ours must not share what is on its way to a device: open(2).
@@ -31,7 +31,6 @@ class Memory:
             with suppress(AttributeError, OSError):  # other systems, and kernels without
                 self._all.madvise(getattr(mmap, advice))
         self._holes = [(0, self.total)]  # where nobody is: beginnings and ends, in order, none beside another
-        self._waiting: deque[tuple[int, bool, asyncio.Future[int]]] = deque()
 
     @property
     def free(self) -> int:
@@ -46,7 +45,8 @@ class Memory:
         leave no room between for a large claim, and all that come behind that one.
         """
         room = min(_pages(size), self.total)
-        begin = await self._take(room, lasting)
+        claim = (room, lasting)
+        begin = await self._take(claim)
         piece = memoryview(self._all)[begin : begin + min(size, room)]
         view = memoryview(PickleBuffer(piece))  # parts of a view do not hold it, but these hold `piece`
         try:
@@ -54,28 +54,14 @@ class Memory:
         finally:
             view.release()
             piece.release()  # `BufferError` where somebody still looks: then nobody else gets it
-            self._give(begin, room)
+            self._give(claim, begin)
 
-    async def _take(self, room: int, lasting: bool) -> int:
-        if not self._waiting and (begin := self._cut(room, lasting)) is not None:
-            return begin
-        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((room, lasting, turn))
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            # Cancelled just after its turn came: hand the piece on. Cancelled before: those behind it may fit now.
-            if turn.cancelled():
-                self._serve()
-            else:
-                self._give(turn.result(), room)
-            raise
-
-    def _cut(self, room: int, lasting: bool) -> int | None:
+    def _cut(self, claim: tuple[int, bool]) -> int | None:
         """Take the first hole that is large enough: what is touched stays at the beginning as far as it can.
 
         For what is lasting, take the end of the last one.
         """
+        room, lasting = claim
         places = range(len(self._holes))
         for place in reversed(places) if lasting else places:
             begin, end = self._holes[place]
@@ -85,8 +71,8 @@ class Memory:
                 return end - room if lasting else begin
         return None
 
-    def _give(self, begin: int, room: int) -> None:
-        end = begin + room
+    def _back(self, claim: tuple[int, bool], begin: int) -> None:
+        end = begin + claim[0]
         insort(self._holes, (begin, end))
         place = self._holes.index((begin, end))
         if place + 1 < len(self._holes) and self._holes[place + 1][0] == end:
@@ -95,17 +81,6 @@ class Memory:
             begin = self._holes.pop(place - 1)[0]
             place -= 1
         self._holes[place] = (begin, end)
-        self._serve()
-
-    def _serve(self) -> None:
-        """Give those who wait what fits, in the order in which they came."""
-        while self._waiting:
-            room, lasting, turn = self._waiting[0]
-            if not turn.cancelled():
-                if (begin := self._cut(room, lasting)) is None:
-                    return
-                turn.set_result(begin)
-            self._waiting.popleft()
 
 
 def _pages(size: int) -> int:

@@ -1,6 +1,6 @@
 """Run every benchmark and print the tables of docs/performance.md: `python tests/benchmarks/all.py [--quick]`.
 
-Needs Debian's nginx, rclone, curl, wget2, openssl, gcc and iproute2, 80 GB of room under TMPDIR, and some hours; with
+Needs Debian's nginx, rclone, curl, wget2, openssl, gcc and iproute2, 20 GB of room under TMPDIR, and two hours; with
 `--quick` (fewer images, two rounds) some minutes, to see that all of it works. One that fails does not stop the rest.
 """
 
@@ -21,13 +21,13 @@ bench_first.py pictures --tls
 bench_first.py photographs --tls
 bench_distance.py small --connections 32
 bench_distance.py small --connections 64
-bench_distance.py pictures --connections 32 --mbit 200
 bench_unchanged.py
 bench_unchanged.py --tls
 bench_unchanged.py --growth --rounds 3
 bench_verify.py
 bench_rebuild.py
 bench_limited.py --rounds 3
+bench_distance.py pictures --connections 32 --mbit 200
 """
 QUICK = {
     "bench_first.py": ["--images", "200"],

@@ -74,8 +74,10 @@ class Bench:
         return [sys.executable, "-m", "syncer", "--config", str(config), "--log-level", "warning", command, *words]
 
     def timed(self, make_command: Callable[[Path], list[str]]) -> Cost:
-        """Run a command that copies into a fresh folder."""
-        return self.again(make_command(self.fresh()))
+        """Run a command that copies into a fresh folder, with nothing of an earlier one left to be written."""
+        command = make_command(self.fresh())
+        os.sync()
+        return self.again(command)
 
     def again(self, command: list[str]) -> Cost:
         """Run a command, and count what it asks of the server."""

@@ -52,14 +52,6 @@ class Bench:
         folder.mkdir()
         return folder
 
-    def emptied(self) -> None:
-        """Give the room of large copies back: their files are cut to nothing, since deleted ones slow new ones."""
-        for path in self.work.glob("round-*/**/*"):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size > LITTLE:
-                path.chmod(0o600)
-                os.truncate(path, 0)
-        os.sync()
-
     def syncer(self, folder: Path, *words: str, command: str = "backup") -> list[str]:
         """Write a configuration for `archive` in the folder; returns a command that works on it."""
         secret = folder / "secret"
@@ -74,15 +66,28 @@ class Bench:
         return [sys.executable, "-m", "syncer", "--config", str(config), "--log-level", "warning", command, *words]
 
     def timed(self, make_command: Callable[[Path], list[str]]) -> Cost:
-        """Run a command that copies into a fresh folder, with nothing of an earlier one left to be written."""
-        command = make_command(self.fresh())
+        """Run a command that copies into a fresh folder, with nothing left of an earlier one to be written or held."""
+        folder = self.fresh()
+        command = make_command(folder)
         os.sync()
-        return self.again(command)
+        cost = self.again(command)
+        empty(folder)
+        return cost
 
     def again(self, command: list[str]) -> Cost:
         """Run a command, and count what it asks of the server."""
         cost = run(command, requests=self.web.served)
         return replace(cost, requests=cost.requests - 1)  # the second question for their number was one as well
+
+
+def empty(folder: Path) -> None:
+    """Give back what large files take, on the disk and in its cache: they are cut to nothing.
+
+    To delete them would slow new ones.
+    """
+    for path in folder.glob("**/*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size > LITTLE:
+            os.truncate(path, 0)
 
 
 def asked(description: str | None) -> argparse.ArgumentParser:

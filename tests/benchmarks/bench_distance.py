@@ -60,7 +60,7 @@ def main() -> None:
                 f"First copy over {given.milliseconds:g} ms{bound}: {images:,} {given.kind}, "
                 f"{made.bytes / 1e6:,.0f} MB, https, {given.connections} connections"
             )
-            tell(title, table(rounds(given.rounds, work_, between=bench.emptied), OURS))
+            tell(title, table(rounds(given.rounds, work_), OURS))
 
 
 if __name__ == "__main__":

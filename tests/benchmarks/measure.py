@@ -42,17 +42,10 @@ def run(command: Sequence[str | os.PathLike[str]], *, requests: Callable[[], int
     return Cost(wall, cpu, memory, requests() - before)
 
 
-def rounds(
-    count: int, work: Mapping[str, Callable[[], Cost]], *, between: Callable[[], None] = lambda: None
-) -> dict[str, list[Cost]]:
-    """Do each work so many times, in turn, so that what the machine does meanwhile meets all of them.
-
-    What is to be done `between` two rounds is in none of their times.
-    """
+def rounds(count: int, work: Mapping[str, Callable[[], Cost]]) -> dict[str, list[Cost]]:
+    """Do each work so many times, in turn, so that what the machine does meanwhile meets all of them."""
     costs: dict[str, list[Cost]] = {name: [] for name in work}
     for number in range(count):
-        if number:
-            between()
         order = list(work) if number % 2 == 0 else list(reversed(work))
         for name in order:
             costs[name].append(work[name]())

@@ -265,6 +265,7 @@ class Daemon:
             last_good=datetime.fromtimestamp(max(good), UTC) if good else None,
             following=self._schedule.next_times(),
             refused=self._refused,
+            only_uploads=self._only_uploads,
         )
 
     # --- the work -----------------------------------------------------------------------------------------

@@ -25,8 +25,12 @@ def standing(
     last_good: datetime | None,
     following: Mapping[Job, datetime],
     refused: str,
+    only_uploads: bool,
 ) -> str:
-    """Write what the service manager shows: what is being done or wrong, and what comes next."""
+    """Write what the service manager shows: what is being done or wrong, and what comes next.
+
+    With `only_uploads` no passes are made, so none is missed.
+    """
     parts = []
     if refused:
         parts.append(f"The changed configuration was refused: {refused}")
@@ -39,14 +43,17 @@ def standing(
     elif trouble is None:
         parts.append("Paused" if paused else "Idle")
     if running is None:
-        parts.append(f"last good run {_time(last_good)}" if last_good else "no good run yet")
+        if not only_uploads:
+            parts.append(f"last good run {_time(last_good)}" if last_good else "no good run yet")
         if paused:
             parts.append("paused: `syncer resume` goes on")
-        elif following and again is None:
-            job, time = min(following.items(), key=lambda item: item[1])
-            parts.append(f"next {NAMES[job.work]} {_time(time)}")
+        elif only_uploads:
+            parts.append("waits for files in the watch folders")
         elif not following:
             parts.append("nothing is scheduled")
+        elif again is None:
+            job, time = min(following.items(), key=lambda item: item[1])
+            parts.append(f"next {NAMES[job.work]} {_time(time)}")
     return "; ".join(parts)
 
 

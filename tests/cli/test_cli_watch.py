@@ -56,6 +56,7 @@ def test_it_uploads_what_is_dropped_and_makes_no_backup(syncer: Syncer, sim: Sim
             process.kill()
 
     assert "daemon           only uploads: " in status
+    assert "no good run" not in status
     assert [one.sha256 for one in sim.uploads] == [hashlib.sha256(content).hexdigest()]
     (moved,) = folder.glob(".syncer/done/*/kite.png")
     assert moved.read_bytes() == content

@@ -34,6 +34,7 @@ def standing(**facts: Any) -> str:
         "last_good": None,
         "following": NEXT,
         "refused": "",
+        "only_uploads": False,
     }
     return words.standing(**common | facts)
 
@@ -43,6 +44,15 @@ def test_idle():
     assert standing() == "Idle; no good run yet; next quick pass 2026-11-22 13:00:00 UTC"
     assert standing(last_good=NOON).startswith("Idle; last good run 2026-11-22 12:00:00 UTC; next ")
     assert standing(following={}).endswith("nothing is scheduled")
+
+
+def test_a_daemon_that_only_uploads_misses_no_runs():
+    """It makes none, so it says what it waits for instead of when the next one is."""
+    idle = standing(only_uploads=True, following={})
+    assert idle == "Idle; waits for files in the watch folders"
+    paused = standing(only_uploads=True, following={}, paused=True)
+    assert paused == "Paused; paused: `syncer resume` goes on"
+    assert standing(only_uploads=True, following={}, running=RUN) == "Full pass begins"
 
 
 def test_a_run_shows_how_far_it_is():

@@ -88,6 +88,12 @@ class Account:
         self._own = Verification(at, damage, part.of, part.number)
 
     @property
+    def last_good(self) -> datetime | None:
+        """When the last good run of any workspace ended; None before the first one."""
+        good = [known.last_success for known in self.known.workspaces.values() if known.last_success]
+        return datetime.fromtimestamp(max(good), UTC) if good else None
+
+    @property
     def verified(self) -> Verification | None:
         """The last verification that is known of, by whomever."""
         known = [one for one in (self.known.verified, self._own) if one is not None]

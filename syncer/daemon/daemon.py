@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -255,14 +255,13 @@ class Daemon:
     def standing(self) -> str:
         """Say in one line how things stand."""
         held = self._queue.held_until
-        good = [known.last_success for known in self._account.known.workspaces.values() if known.last_success]
         return words.standing(
             paused=self._paused,
             running=self._running,
             progress=self._progress,
             trouble=self._troubles.worst,
             again=None if held is None else self._world.now() + timedelta(seconds=held - self._world.clock()),
-            last_good=datetime.fromtimestamp(max(good), UTC) if good else None,
+            last_good=self._account.last_good,
             following=self._schedule.next_times(),
             refused=self._refused,
             only_uploads=self._only_uploads,

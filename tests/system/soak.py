@@ -58,9 +58,11 @@ def held(archive: Path) -> dict[str, int]:
     status = Path("/proc/self/status").read_text()
     memory = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     wal = archive / "manifest.db-wal"
+    pooled = sum(thread.name.startswith("asyncio_") for thread in threading.enumerate())
     return {
         "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208  names only
-        "threads": threading.active_count(),
+        "threads": threading.active_count() - pooled,
+        "pooled": pooled,  # threads of the loop's own pool: it starts one whenever all are busy, and keeps it
         "memory": int(memory.split()[1]) * 1024,
         "wal": wal.stat().st_size if wal.exists() else 0,
         "tasks": len(asyncio.all_tasks()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -39,6 +40,7 @@ async def test_a_daemon_holds_no_more_after_thousands_of_passes_than_after_some(
     assert last["passes"] == PASSES
     assert last["files"] <= settled["files"] + 4  # connections that are kept open come and go
     assert last["threads"] <= settled["threads"]
+    assert last["pooled"] <= min(32, (os.cpu_count() or 1) + 4)  # the bound of the loop's pool, as Python documents it
     assert last["tasks"] <= settled["tasks"]
     assert last["wal"] <= 4 * MEGABYTE
     halfway = samples[len(samples) // 2]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -59,8 +58,11 @@ def held(archive: Path) -> dict[str, int]:
     memory = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     wal = archive / "manifest.db-wal"
     pooled = sum(thread.name.startswith("asyncio_") for thread in threading.enumerate())
+    open_ = [str(place.readlink()) for place in Path("/proc/self/fd").iterdir() if place.is_symlink()]
+    sockets = sum(name.startswith("socket:") for name in open_)
     return {
-        "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208  names only
+        "files": len(open_) - sockets,
+        "sockets": sockets,  # a connection is kept for some seconds, and there are as many as pictures came at once
         "threads": threading.active_count() - pooled,
         "pooled": pooled,  # threads of the loop's own pool: it starts one whenever all are busy, and keeps it
         "memory": int(memory.split()[1]) * 1024,

@@ -46,7 +46,7 @@ def standing(
         if not only_uploads:
             parts.append(f"last good run {_time(last_good)}" if last_good else "no good run yet")
         if paused:
-            parts.append("paused: `syncer resume` goes on")
+            parts.append("`syncer resume` goes on" if "Paused" in parts else "paused: `syncer resume` goes on")
         elif only_uploads:
             parts.append("waits for files in the watch folders")
         elif not following:

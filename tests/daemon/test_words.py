@@ -51,7 +51,7 @@ def test_a_daemon_that_only_uploads_misses_no_runs():
     idle = standing(only_uploads=True, following={})
     assert idle == "Idle; waits for files in the watch folders"
     paused = standing(only_uploads=True, following={}, paused=True)
-    assert paused == "Paused; paused: `syncer resume` goes on"
+    assert paused == "Paused; `syncer resume` goes on"
     assert standing(only_uploads=True, following={}, running=RUN) == "Full pass begins"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import pytest
 
@@ -273,11 +272,12 @@ async def test_one_success_forgives_the_failures_before_it():
     assert not paced.down
 
 
-async def test_rate_is_kept_in_every_second():
-    """No window of a second holds more requests than the rate, a burst at the start included."""
+async def test_rate_is_kept_from_the_start():
+    """The requests leave at even distances: no burst at the start, as a bucket would give."""
     loop = asyncio.get_running_loop()
     paced = Pacing(retries=0, retry_seconds=1, requests_per_second=50, clock=loop.time)
     left: list[float] = []
+    began = loop.time()
 
     async def request(origin: str) -> None:
         await paced.turn(origin, limited=True)
@@ -285,7 +285,8 @@ async def test_rate_is_kept_in_every_second():
 
     await asyncio.gather(*(request(origin) for origin in [HERE, THERE] * 8))
 
-    assert all(later - earlier >= 0.019 for earlier, later in pairwise(left))
+    # Each against the beginning, not the one before it: where the machine is busy, one may be seen to leave late.
+    assert all(at - began >= 0.019 * before for before, at in enumerate(left))
 
 
 async def test_other_origins_are_not_limited():
